@@ -1,0 +1,18 @@
+// Package ring decides who holds what.
+//
+// A Layout is the data that the catalog agrees on: the members, and an explicit
+// owner for each of the token.Ranges ranges. It is data and not a function that
+// every node recomputes, so that version skew or a library's update can never make
+// two nodes disagree. A Ring is the immutable table derived from one layout version:
+// the replicas of every range, found by Cassandra's walk (the owner, then the
+// owners of the following ranges, distinct nodes, distinct zones first), so that
+// token-aware drivers agree with Dunlin.
+//
+// buraksezer/consistent proposes owners; a refiner evens out replica counts, and,
+// once there is data, accepts only moves towards a joiner. GetClosestN, LocateKey
+// and FindPartitionID of that library are never used: they ignore zones and map
+// keys without regard to token order.
+//
+// Everything here is pure: no I/O, no clock, no goroutine; the same input gives
+// the same table on every machine.
+package ring
