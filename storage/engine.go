@@ -1,0 +1,323 @@
+package storage
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/google/uuid"
+
+	"github.com/dunlindb/dunlin/token"
+)
+
+// formatVersion is the version of everything under the directory that is not
+// Pebble's; a higher one is refused.
+const formatVersion = 1
+
+// The stores' directories.
+const (
+	metaDir  = "meta"
+	rowsDir  = "rows"
+	hintsDir = "hints"
+)
+
+// Engine is a node's stores. Make it with Open, end it with Close.
+type Engine struct {
+	cfg     Config
+	env     Env
+	memory  memory
+	metrics *metrics
+
+	meta, rows, hints *pebble.DB
+	identity          Identity
+	windows           *windows
+	committers        []*committer
+	syncer            *syncer
+	running           sync.WaitGroup
+	fault             atomic.Pointer[error] // the fatal error, after which nothing is acknowledged
+
+	written  atomic.Uint64 // fragments staged since the start
+	flushing atomic.Uint64 // written, when the last flush began
+	flushed  atomic.Uint64 // flushing, when the last flush ended
+}
+
+// Identity tells this directory from all others, and this start from the last.
+type Identity struct {
+	Store uuid.UUID // made with the directory
+	Boot  uint64    // number of this start, from 1
+	New   bool      // the directory was made by this start
+}
+
+// Open opens the stores, making them at the very first start. The errors are
+// ErrInUse, *FormatError and *PartialError, each one clear line, and others.
+func Open(cfg Config, env Env) (*Engine, error) {
+	if err := errors.Join(cfg.Validate(), env.validate()); err != nil {
+		return nil, err
+	}
+	e := &Engine{cfg: cfg, env: env, memory: splitMemory(cfg.Memory, offHeap), metrics: newMetrics(env.Registerer)}
+	if !offHeap {
+		env.Logger.Warn("built without cgo: caches and memtables are halved to keep within the memory budget")
+	}
+	if err := makeDir(env.FS, cfg.Dir); err != nil {
+		return nil, fmt.Errorf("storage: make the data directory: %w", err)
+	}
+	if err := e.openStores(); err != nil {
+		return nil, errors.Join(err, e.closeStores())
+	}
+	if err := e.begin(); err != nil {
+		return nil, errors.Join(err, e.closeStores())
+	}
+	return e, nil
+}
+
+// makeDir makes a directory that survives a crash: its parent is synced.
+func makeDir(fs FS, dir string) error {
+	if err := fs.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	return syncDir(fs, filepath.Dir(filepath.Clean(dir)))
+}
+
+func syncDir(fs FS, dir string) error {
+	d, err := fs.OpenDir(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// openStores opens meta first: its lock guards the directory.
+func (e *Engine) openStores() error {
+	cache := pebble.NewCache(e.memory.cache)
+	defer cache.Unref()
+	existing, err := e.existing()
+	if err != nil {
+		return err
+	}
+	for _, s := range []struct {
+		dir     string
+		db      **pebble.DB
+		options *pebble.Options
+	}{
+		{metaDir, &e.meta, e.smallOptions(cache)},
+		{hintsDir, &e.hints, e.smallOptions(cache)},
+		{rowsDir, &e.rows, e.rowOptions(cache)},
+	} {
+		s.options.ErrorIfNotExists = existing
+		db, err := pebble.Open(filepath.Join(e.cfg.Dir, s.dir), s.options)
+		if err != nil {
+			return e.openError(s.dir, err)
+		}
+		*s.db = db
+		if s.dir == metaDir {
+			if err := e.checkFormat(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// complete is a file that exists once all three stores were made, so that a
+// first start that was cut short is not taken for a damaged directory.
+const complete = "COMPLETE"
+
+// existing reports whether the directory was made whole by an earlier start.
+func (e *Engine) existing() (bool, error) {
+	names, err := e.env.FS.List(e.cfg.Dir)
+	if err != nil {
+		return false, fmt.Errorf("storage: list the data directory: %w", err)
+	}
+	found := map[string]bool{}
+	for _, n := range names {
+		found[strings.TrimSuffix(n, "/")] = true
+	}
+	if !found[complete] {
+		return false, nil
+	}
+	for _, dir := range []string{metaDir, rowsDir, hintsDir} {
+		if !found[dir] {
+			return false, &PartialError{Dir: e.cfg.Dir, Reason: "the store " + dir + " is missing"}
+		}
+	}
+	return true, nil
+}
+
+func (e *Engine) openError(dir string, err error) error {
+	switch {
+	case errors.Is(err, pebble.ErrDBDoesNotExist):
+		return &PartialError{Dir: e.cfg.Dir, Reason: "the store " + dir + " is empty"}
+	case isLocked(err):
+		return fmt.Errorf("%w (%s)", ErrInUse, e.cfg.Dir)
+	default:
+		return corrupted("storage: open "+filepath.Join(e.cfg.Dir, dir), err)
+	}
+}
+
+// isLocked recognises the lock of another process, or of this one.
+func isLocked(err error) bool {
+	text := err.Error()
+	return strings.Contains(text, "resource temporarily unavailable") || strings.Contains(text, "lock held by current process")
+}
+
+// Keys of the meta store that the engine keeps for itself.
+const (
+	keyFormat = "storage/format"
+	keyStore  = "storage/store"
+	keyBoot   = "storage/boot"
+)
+
+func (e *Engine) checkFormat() error {
+	value, ok, err := e.Meta().Get(keyFormat)
+	if err != nil || !ok {
+		return err
+	}
+	found, n := binary.Uvarint(value)
+	if n <= 0 || found > formatVersion {
+		return &FormatError{Dir: e.cfg.Dir, Found: found, Known: formatVersion}
+	}
+	return nil
+}
+
+// begin settles identity and starts the goroutines.
+func (e *Engine) begin() error {
+	if err := e.identify(); err != nil {
+		return err
+	}
+	var err error
+	if e.windows, err = findWindows(e.rows); err != nil {
+		return err
+	}
+	e.metrics.watch(e)
+	e.syncer = newSyncer(e.rows, e.cfg.SyncInterval)
+	e.running.Go(e.syncer.run)
+	for range e.cfg.committers() {
+		c := newCommitter(e)
+		e.committers = append(e.committers, c)
+		e.running.Go(c.run)
+		e.running.Go(c.ack)
+	}
+	return nil
+}
+
+// identify reads or makes the store id, counts the boot number up, and syncs both.
+func (e *Engine) identify() error {
+	ids := map[string]uuid.UUID{}
+	for name, db := range map[string]*pebble.DB{metaDir: e.meta, rowsDir: e.rows, hintsDir: e.hints} {
+		value, ok, err := get(db, []byte(keyStoreOf(name)))
+		if err != nil {
+			return err
+		}
+		if ok {
+			id, err := uuid.FromBytes(value)
+			if err != nil {
+				return &PartialError{Dir: e.cfg.Dir, Reason: "the store id of " + name + " is not readable"}
+			}
+			ids[name] = id
+		}
+	}
+	switch {
+	case len(ids) == 0 || (len(ids) < 3 && !e.isComplete()):
+		return e.create()
+	case len(ids) < 3 || ids[metaDir] != ids[rowsDir] || ids[metaDir] != ids[hintsDir]:
+		return &PartialError{Dir: e.cfg.Dir, Reason: "its stores come from different nodes"}
+	}
+	value, _, err := e.Meta().Get(keyBoot)
+	if err != nil {
+		return err
+	}
+	boot, _ := binary.Uvarint(value)
+	e.identity = Identity{Store: ids[metaDir], Boot: boot + 1}
+	return e.Meta().Set(keyBoot, binary.AppendUvarint(nil, boot+1))
+}
+
+// keyStoreOf is where a store keeps the store id. In the row store it lies
+// below all tables, whose ids begin at 1.
+func keyStoreOf(name string) string {
+	if name == rowsDir {
+		return "\x00\x00\x00\x00" + keyStore
+	}
+	return keyStore
+}
+
+func (e *Engine) isComplete() bool {
+	_, err := e.env.FS.Stat(filepath.Join(e.cfg.Dir, complete))
+	return err == nil
+}
+
+func (e *Engine) create() error {
+	e.identity = Identity{Store: uuid.New(), Boot: 1, New: true}
+	for name, db := range map[string]*pebble.DB{metaDir: e.meta, rowsDir: e.rows, hintsDir: e.hints} {
+		if err := db.Set([]byte(keyStoreOf(name)), e.identity.Store[:], pebble.Sync); err != nil {
+			return fmt.Errorf("storage: write the store id: %w", err)
+		}
+	}
+	if err := e.Meta().Set(keyFormat, binary.AppendUvarint(nil, formatVersion)); err != nil {
+		return err
+	}
+	if err := e.Meta().Set(keyBoot, binary.AppendUvarint(nil, 1)); err != nil {
+		return err
+	}
+	return e.markComplete()
+}
+
+func (e *Engine) markComplete() error {
+	f, err := e.env.FS.Create(filepath.Join(e.cfg.Dir, complete), "")
+	if err != nil {
+		return fmt.Errorf("storage: mark the directory complete: %w", err)
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("storage: mark the directory complete: %w", err)
+	}
+	if err := syncDir(e.env.FS, e.cfg.Dir); err != nil {
+		return fmt.Errorf("storage: sync the data directory: %w", err)
+	}
+	return nil
+}
+
+// Identity returns who this directory is.
+func (e *Engine) Identity() Identity { return e.identity }
+
+// CommitterOf is the committer that writes a range.
+func (e *Engine) CommitterOf(r token.RangeID) int { return int(r) % len(e.committers) }
+
+// fatal stops all acknowledgements and passes the error on. It may return.
+func (e *Engine) fatal(err error) {
+	e.fault.CompareAndSwap(nil, &err)
+	e.env.Fatal(err)
+}
+
+// stopped is the fatal error, if there was one.
+func (e *Engine) stopped() error {
+	if p := e.fault.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// Close commits what is queued, answers it, and closes the stores. Reads and
+// submissions after it are refused or wrong: callers stop them first.
+func (e *Engine) Close() error {
+	for _, c := range e.committers {
+		c.close()
+	}
+	e.syncer.stop()
+	e.running.Wait()
+	e.metrics.unwatch()
+	return e.closeStores()
+}
+
+func (e *Engine) closeStores() error {
+	var errs []error
+	for _, db := range []*pebble.DB{e.rows, e.hints, e.meta} {
+		if db != nil {
+			errs = append(errs, db.Close())
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,40 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// Meta is the node's small synced facts: identity, catalog, Paxos state, clock
+// ceiling. It is safe for concurrent use.
+type Meta struct{ db *pebble.DB }
+
+// Meta returns the engine's meta store.
+func (e *Engine) Meta() *Meta { return &Meta{db: e.meta} }
+
+// Get returns the value of a key; ok is false if there is none.
+func (m *Meta) Get(key string) (value []byte, ok bool, err error) {
+	return get(m.db, []byte(key))
+}
+
+// Set writes a key and returns when it is on disk, whatever the durability of rows.
+func (m *Meta) Set(key string, value []byte) error {
+	if err := m.db.Set([]byte(key), value, pebble.Sync); err != nil {
+		return fmt.Errorf("storage: set %s: %w", key, err)
+	}
+	return nil
+}
+
+func get(db *pebble.DB, key []byte) (value []byte, ok bool, err error) {
+	found, closer, err := db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, corrupted(fmt.Sprintf("storage: get %q", key), err)
+	}
+	value = append([]byte{}, found...)
+	return value, true, closer.Close()
+}
