@@ -8,10 +8,10 @@ import (
 )
 
 // Kind is a CQL type that a clustering or regular column may have. Values are
-// CQL's own bytes.
+// CQL's own bytes. As text it is CQL's name, which is how the catalog writes it.
 type Kind uint8
 
-// The kinds. Their numbers are part of the catalog's format.
+// The kinds.
 const (
 	Text      Kind = 1
 	ASCII     Kind = 2
@@ -55,6 +55,25 @@ func (k Kind) String() string {
 // Known reports whether this version knows the kind.
 func (k Kind) Known() bool { return k > 0 && int(k) < len(kinds) }
 
+// MarshalText writes the kind's CQL name.
+func (k Kind) MarshalText() ([]byte, error) {
+	if !k.Known() {
+		return nil, fmt.Errorf("record: unknown %s", k)
+	}
+	return []byte(kinds[k].name), nil
+}
+
+// UnmarshalText reads a CQL name of a kind that this version knows.
+func (k *Kind) UnmarshalText(text []byte) error {
+	for i := range kinds {
+		if kinds[i].name == string(text) && i > 0 {
+			*k = Kind(i)
+			return nil
+		}
+	}
+	return fmt.Errorf("record: unknown type %q", text)
+}
+
 // Check reports what is wrong with a value of the kind.
 func (k Kind) Check(value []byte) error {
 	if !k.Known() {
@@ -73,6 +92,10 @@ func (k Kind) Check(value []byte) error {
 			if b >= utf8.RuneSelf {
 				return fmt.Errorf("record: ascii has the byte 0x%02x", b)
 			}
+		}
+	case Boolean:
+		if value[0] > 1 {
+			return fmt.Errorf("record: a boolean is 0 or 1, not %d", value[0])
 		}
 	case TimeUUID:
 		if value[6]>>4 != 1 || value[8]>>6 != 2 {
@@ -261,6 +284,9 @@ func takeEscaped(suffix []byte, c Component) (value, rest []byte, err error) {
 		next := i + 1 + run
 		switch {
 		case next < len(suffix) && suffix[next]^flip == 0xff:
+			if next+1 < len(suffix) && suffix[next+1]^flip == 0 {
+				return nil, nil, ErrCorrupt // zeros that belong to the run
+			}
 			value = append(value, make([]byte, run+1)...)
 			i = next
 		case run > 0:

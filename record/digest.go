@@ -10,16 +10,20 @@ import (
 // hold the same rows and deletions.
 type Digest [16]byte
 
-// Digester computes digests over keys and fragments in their canonical form,
-// deletions and expired cells included; of expiring cells the value's hash
-// counts, so that a purged value does not differ. It is SHA-256 cut to 16 bytes.
-// The zero value is ready for Reset.
+// Digester computes digests of what a partition says, in canonical form: what
+// its head's deletions hide is left out, since one replica may have dropped it
+// already; deletions and expired cells count, since another replica may not know
+// them. Of expiring cells the value's hash counts, which outlives a purge. It is
+// SHA-256 cut to 16 bytes. Use: Reset, AddHead, AddRow in order, Sum. The zero
+// value is ready for Reset.
 type Digester struct {
 	sum     hash.Hash
 	row     Row
 	head    Head
 	scratch []byte
 	hashes  []byte
+	lengths [2 * binary.MaxVarintLen64]byte
+	full    [sha256.Size]byte
 }
 
 // Reset starts a new digest.
@@ -28,53 +32,53 @@ func (d *Digester) Reset() {
 		d.sum = sha256.New()
 	}
 	d.sum.Reset()
+	d.head = Head{Ranges: d.head.Ranges[:0], Static: Row{Cells: d.head.Static.Cells[:0]}}
 }
 
-// AddRow adds a row; key tells it from the others, its suffix for instance. The
-// errors are ErrPoison and ErrCorrupt.
-func (d *Digester) AddRow(key, fragment []byte) error {
-	if err := DecodeRow(fragment, &d.row); err != nil {
-		return err
+// AddHead adds the partition's head, whose bytes must not change before Sum; an
+// empty fragment is no head. The errors are ErrPoison and ErrCorrupt.
+func (d *Digester) AddHead(fragment []byte) error {
+	d.scratch = d.scratch[:0]
+	if len(fragment) > 0 {
+		if err := DecodeHead(fragment, &d.head); err != nil {
+			return err
+		}
+		d.head.Static.hide(d.head.StaticShadow())
+		d.shrink(&d.head.Static)
+		if !d.head.IsZero() {
+			d.scratch = d.head.Append(d.scratch)
+		}
 	}
-	d.add(key, d.canonicalRow(&d.row))
+	d.add(nil, d.scratch)
 	return nil
 }
 
-// AddHead adds a partition's head; an empty fragment is no head.
-func (d *Digester) AddHead(fragment []byte) error {
-	if len(fragment) == 0 {
-		d.add(nil, nil)
-		return nil
-	}
-	if err := DecodeHead(fragment, &d.head); err != nil {
+// AddRow adds a row of the partition. The errors are ErrPoison and ErrCorrupt.
+func (d *Digester) AddRow(suffix, fragment []byte) error {
+	if err := DecodeRow(fragment, &d.row); err != nil {
 		return err
 	}
-	d.shrink(&d.head.Static)
-	d.head.Static.shadow()
-	d.scratch = d.head.Append(d.scratch[:0])
-	d.add(nil, d.scratch)
+	d.row.hide(d.head.ShadowAt(suffix))
+	if d.row.IsZero() {
+		return nil
+	}
+	d.hashes = d.hashes[:0]
+	d.shrink(&d.row)
+	d.scratch = d.row.Append(d.scratch[:0])
+	d.add(suffix, d.scratch)
 	return nil
 }
 
 // Sum returns the digest of what was added since Reset.
 func (d *Digester) Sum() Digest {
-	var full [sha256.Size]byte
-	return Digest(d.sum.Sum(full[:0])[:len(Digest{})])
-}
-
-func (d *Digester) canonicalRow(r *Row) []byte {
-	r.shadow()
-	d.shrink(r)
-	d.scratch = r.Append(d.scratch[:0])
-	return d.scratch
+	return Digest(d.sum.Sum(d.full[:0])[:len(Digest{})])
 }
 
 // shrink replaces the values of expiring cells by their hashes.
 func (d *Digester) shrink(r *Row) {
-	d.hashes = d.hashes[:0]
 	for i := range r.Cells {
 		c := &r.Cells[i]
-		if c.TTL == 0 || c.Tombstone || c.Hashed {
+		if c.rank() != expiring || c.Hashed {
 			continue
 		}
 		h := c.hash()
@@ -84,10 +88,9 @@ func (d *Digester) shrink(r *Row) {
 }
 
 func (d *Digester) add(key, value []byte) {
-	var lengths [2 * binary.MaxVarintLen64]byte
-	n := binary.PutUvarint(lengths[:], uint64(len(key)))
-	n += binary.PutUvarint(lengths[n:], uint64(len(value)))
-	d.sum.Write(lengths[:n]) // a hash never returns an error
+	n := binary.PutUvarint(d.lengths[:], uint64(len(key)))
+	n += binary.PutUvarint(d.lengths[n:], uint64(len(value)))
+	d.sum.Write(d.lengths[:n]) // a hash never returns an error
 	d.sum.Write(key)
 	d.sum.Write(value)
 }

@@ -150,23 +150,26 @@ func takeRange(b []byte) (r RangeTombstone, rest []byte, err error) {
 
 // MergeHead merges src into dst, which afterwards aliases both.
 func MergeHead(dst *Head, src *Head) {
-	if src.Deletion.Wins(dst.Deletion) {
-		dst.Deletion = src.Deletion
-	}
-	dst.Ranges = normalize(append(dst.Ranges, src.Ranges...), dst.Deletion)
-	MergeRow(&dst.Static, &src.Static)
+	dst.add(src)
+	dst.Ranges = normalize(dst.Ranges, dst.Deletion)
 }
 
-// NoShadow is below every timestamp: nothing is deleted there.
+// add merges src into h, except that the ranges are not canonical afterwards.
+func (h *Head) add(src *Head) {
+	if src.Deletion.Wins(h.Deletion) {
+		h.Deletion = src.Deletion
+	}
+	h.Ranges = append(h.Ranges, src.Ranges...)
+	MergeRow(&h.Static, &src.Static)
+}
+
+// NoShadow means that nothing is deleted; it is the timestamp of no write.
 const NoShadow = math.MinInt64
 
 // ShadowAt returns the largest timestamp of the partition and range deletions
 // that cover a suffix, or NoShadow.
 func (h *Head) ShadowAt(suffix []byte) int64 {
-	shadow := int64(NoShadow)
-	if !h.Deletion.IsZero() {
-		shadow = h.Deletion.Timestamp
-	}
+	shadow := h.Deletion.shadow()
 	i, _ := slices.BinarySearchFunc(h.Ranges, suffix, func(r RangeTombstone, s []byte) int {
 		if r.End != nil && bytes.Compare(r.End, s) <= 0 {
 			return -1
@@ -180,12 +183,7 @@ func (h *Head) ShadowAt(suffix []byte) int64 {
 }
 
 // StaticShadow is the deletion that covers the static row.
-func (h *Head) StaticShadow() int64 {
-	if h.Deletion.IsZero() {
-		return NoShadow
-	}
-	return h.Deletion.Timestamp
-}
+func (h *Head) StaticShadow() int64 { return h.Deletion.shadow() }
 
 // canonical reports whether ranges are as normalize would leave them.
 func canonical(ranges []RangeTombstone, partition Deletion) bool {

@@ -60,7 +60,15 @@ func (s *Shape) Space() Space {
 	return SpaceRows
 }
 
-// AppendHeadKey appends the key of a partition's head.
+// CheckPartition refuses a partition key that is too long for a storage key.
+func CheckPartition(partition []byte) error {
+	if len(partition) > PartitionMax {
+		return fmt.Errorf("record: a partition key of %d bytes, at most %d", len(partition), PartitionMax)
+	}
+	return nil
+}
+
+// AppendHeadKey appends the key of a partition's head; CheckPartition first.
 func (s *Shape) AppendHeadKey(dst []byte, t token.Token, partition []byte) []byte {
 	dst = AppendSpacePrefix(dst, s.Table, SpaceHeads)
 	return appendPartition(dst, t, partition)
@@ -69,6 +77,9 @@ func (s *Shape) AppendHeadKey(dst []byte, t token.Token, partition []byte) []byt
 // AppendRowKey appends the key of a row, given its encoded clustering columns.
 // The error says what is wrong with the suffix of a windowed table.
 func (s *Shape) AppendRowKey(dst []byte, t token.Token, partition, suffix []byte) ([]byte, error) {
+	if err := CheckPartition(partition); err != nil {
+		return dst, err
+	}
 	if s.Window == 0 {
 		dst = AppendSpacePrefix(dst, s.Table, SpaceRows)
 		return append(appendPartition(dst, t, partition), suffix...), nil
@@ -189,6 +200,7 @@ func KeyWindow(key []byte) (uint32, bool) {
 
 // AppendCompositeKey appends a partition key of several columns in Cassandra's
 // composite form: for each, a 16-bit length, the bytes, and a zero byte.
+// Components are at most PartitionMax bytes each.
 func AppendCompositeKey(dst []byte, components ...[]byte) []byte {
 	for _, c := range components {
 		dst = binary.BigEndian.AppendUint16(dst, uint16(len(c)))

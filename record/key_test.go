@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"math"
 	"strings"
 	"testing"
@@ -40,6 +41,13 @@ func TestComparableVectors(t *testing.T) {
 		{[]Kind{Blob}, []string{"22000033"}, "40·2200FEFF3300·38"},
 		{[]Kind{Blob}, []string{"220011"}, "40·2200FF1100·38"},
 		{[]Kind{Blob}, []string{"220000"}, "40·2200FEFE·38"},
+		{[]Kind{Int}, []string{"00000001"}, "40·80000001·38"},
+		{[]Kind{Int}, []string{"7FFFFFFF"}, "40·FFFFFFFF·38"},
+		{[]Kind{Tinyint}, []string{"00"}, "40·80·38"},
+		{[]Kind{Bigint}, []string{"8000000000000000"}, "40·0000000000000000·38"},
+		{[]Kind{Float}, []string{"80000000"}, "40·7FFFFFFF·38"},
+		{[]Kind{Double}, []string{"3FF0000000000000"}, "40·BFF0000000000000·38"},
+		{[]Kind{Double}, []string{"7FF8000000000000"}, "40·FFF8000000000000·38"},
 		{[]Kind{UUID}, []string{"cc520882950744fb8fc9b349ecdee658"}, "40·4cc52088295074fb8fc9b349ecdee658·38"},
 		{[]Kind{UUID}, []string{"2a92d750d8dc11e6a2decf8ecd4cf053"}, "40·11e6d8dc2a92d750a2decf8ecd4cf053·38"},
 	} {
@@ -62,6 +70,8 @@ func genValue(t *rapid.T, k Kind, label string) []byte {
 		return []byte(rapid.StringOfN(rapid.RuneFrom([]rune{0, 1, 'a', 'b'}), 0, 4, -1).Draw(t, label))
 	case Blob:
 		return rapid.SliceOfN(rapid.SampledFrom([]byte{0, 1, 0xfe, 0xff}), 0, 5).Draw(t, label)
+	case Boolean:
+		return []byte{rapid.SampledFrom([]byte{0, 1}).Draw(t, label)}
 	case Inet:
 		n := rapid.SampledFrom([]int{4, 16}).Draw(t, label+"n")
 		return rapid.SliceOfN(rapid.Byte(), n, n).Draw(t, label)
@@ -83,20 +93,24 @@ func compareValues(k Kind, a, b []byte) int {
 		}
 		return n
 	}
-	total := func(f float64, bits uint64) (float64, int64) { return f, int64(bits) }
 	switch k {
 	case Tinyint, Smallint, Int, Bigint, Timestamp:
 		return cmp.Compare(signed(a), signed(b))
+	case Float:
+		return compareFloats(float64(math.Float32frombits(binary.BigEndian.Uint32(a))), float64(math.Float32frombits(binary.BigEndian.Uint32(b))), signed(a), signed(b))
 	case Double:
-		fa, ia := total(math.Float64frombits(binary.BigEndian.Uint64(a)), binary.BigEndian.Uint64(a))
-		fb, ib := total(math.Float64frombits(binary.BigEndian.Uint64(b)), binary.BigEndian.Uint64(b))
-		if fa != fb && !math.IsNaN(fa) && !math.IsNaN(fb) {
-			return cmp.Compare(fa, fb)
+		return compareFloats(math.Float64frombits(binary.BigEndian.Uint64(a)), math.Float64frombits(binary.BigEndian.Uint64(b)), signed(a), signed(b))
+	case UUID:
+		if d := cmp.Compare(a[6]>>4, b[6]>>4); d != 0 {
+			return d
 		}
-		if ia < 0 && ib < 0 {
-			return cmp.Compare(uint64(ib), uint64(ia))
+		if a[6]>>4 == 1 {
+			if d := cmp.Compare(uuidTicks(a), uuidTicks(b)); d != 0 {
+				return d
+			}
+			return bytes.Compare(a[8:], b[8:])
 		}
-		return cmp.Compare(ia, ib)
+		return bytes.Compare(a, b)
 	case TimeUUID:
 		if d := cmp.Compare(uuidTicks(a), uuidTicks(b)); d != 0 {
 			return d
@@ -112,10 +126,21 @@ func compareValues(k Kind, a, b []byte) int {
 	}
 }
 
+// compareFloats is Java's Double.compare, and of NaNs the order of their bits.
+func compareFloats(a, b float64, abits, bbits int64) int {
+	if !math.IsNaN(a) && !math.IsNaN(b) && a != b {
+		return cmp.Compare(a, b)
+	}
+	if abits < 0 && bbits < 0 {
+		return cmp.Compare(bbits, abits)
+	}
+	return cmp.Compare(abits, bbits) // -0 below 0, NaN above all
+}
+
 // TestByteOrderIsCQLOrder for every kind, ASC and DESC, alone and as the first
 // of two columns; and every suffix decodes to what went in.
 func TestByteOrderIsCQLOrder(t *testing.T) {
-	ordered := []Kind{Text, ASCII, Blob, Boolean, Tinyint, Smallint, Int, Bigint, Double, Timestamp, Date, Time, TimeUUID, Inet}
+	ordered := []Kind{Text, ASCII, Blob, Boolean, Tinyint, Smallint, Int, Bigint, Float, Double, Timestamp, Date, Time, UUID, TimeUUID, Inet}
 	rapid.Check(t, func(t *rapid.T) {
 		s := Shape{Clustering: []Component{
 			{Kind: rapid.SampledFrom(ordered).Draw(t, "first"), Desc: rapid.Bool().Draw(t, "desc1")},
@@ -219,6 +244,7 @@ func TestValuesAreChecked(t *testing.T) {
 		value []byte
 	}{
 		{Int, []byte{1}}, {Text, []byte{0xff}}, {ASCII, []byte{0x80}}, {Inet, []byte{1}},
+		{Boolean, []byte{2}}, {Boolean, nil}, {Double, make([]byte, 7)}, {Timestamp, nil}, {UUID, make([]byte, 15)},
 		{TimeUUID, make([]byte, 16)}, {Kind(0), nil}, {Kind(200), nil},
 	} {
 		s := Shape{Clustering: []Component{{Kind: tc.kind}}}
@@ -228,10 +254,131 @@ func TestValuesAreChecked(t *testing.T) {
 	}
 }
 
+func TestKindsAreNamedAsInCQL(t *testing.T) {
+	for k := Kind(1); k.Known(); k++ {
+		text, err := k.MarshalText()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var back Kind
+		if err := back.UnmarshalText(text); err != nil || back != k {
+			t.Errorf("%s came back as %s (%v)", text, back, err)
+		}
+	}
+	var k Kind
+	for _, bad := range []string{"", "Text", "varint", "kind(3)"} {
+		if err := k.UnmarshalText([]byte(bad)); err == nil {
+			t.Errorf("%q was accepted as %s", bad, k)
+		}
+	}
+	if _, err := Kind(200).MarshalText(); err == nil {
+		t.Error("an unknown kind was written")
+	}
+}
+
+// TestSuffixesHaveOneForm: bytes that no value encodes to are refused, since
+// the same row would have two keys.
+func TestSuffixesHaveOneForm(t *testing.T) {
+	blob, desc, uuid := Component{Kind: Blob}, Component{Kind: Blob, Desc: true}, Component{Kind: TimeUUID}
+	for _, tc := range []struct {
+		component Component
+		suffix    string
+	}{
+		{blob, "40·00FF00·38"},       // a zero at the end must be 00 FE
+		{blob, "40·2200FF00FF11·38"}, // zeros side by side are one run
+		{blob, "40·22"},              // no end
+		{blob, "40·2200"},            // no terminator
+		{blob, "40·2200·3838"},       // bytes after it
+		{blob, "38"},                 // no value
+		{blob, "3F·38"},              // clustering columns have no null
+		{desc, "40·FF00FF·38"},
+		{uuid, "40·21e6d8dc2a92d7502222cf8ecd4cf053·38"}, // version 2
+		{Component{Kind: Boolean}, "40·02·38"},
+		{Component{Kind: Int}, "40·800000·38"},
+		{Component{Kind: Text}, "40·C000·38"}, // not UTF-8
+	} {
+		s := Shape{Clustering: []Component{tc.component}}
+		if got, err := s.DecodeSuffix(unhex(t, tc.suffix)); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%v %s: decoded to %x (%v)", tc.component, tc.suffix, got, err)
+		}
+	}
+}
+
+// TestKeysArePrefixFree: no key of a table is a prefix of another one's, heads
+// and rows together.
+func TestKeysArePrefixFree(t *testing.T) {
+	short := rapid.SliceOfN(rapid.SampledFrom([]byte{0, 1, 0x38, 0x40}), 0, 3)
+	rapid.Check(t, func(t *rapid.T) {
+		s := Shape{Table: 1, Clustering: []Component{{Kind: Blob, Desc: rapid.Bool().Draw(t, "desc")}, {Kind: Blob}}}
+		var keys [2][]byte
+		for i := range keys {
+			pk := short.Draw(t, "pk")
+			if rapid.Bool().Draw(t, "head") {
+				keys[i] = s.AppendHeadKey(nil, 7, pk)
+				continue
+			}
+			suffix, err := s.AppendSuffix(nil, short.Draw(t, "first"), short.Draw(t, "second"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if keys[i], err = s.AppendRowKey(nil, 7, pk, suffix); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if bytes.HasPrefix(keys[0], keys[1]) && !bytes.Equal(keys[0], keys[1]) {
+			t.Fatalf("%x is a prefix of %x", keys[1], keys[0])
+		}
+	})
+}
+
+func TestLongPartitionKeysAreRefused(t *testing.T) {
+	s := Shape{Table: 1}
+	if _, err := s.AppendRowKey(nil, 0, make([]byte, PartitionMax+1), nil); err == nil {
+		t.Error("a partition key longer than its length field was accepted")
+	}
+	if _, err := s.AppendRowKey(nil, 0, make([]byte, PartitionMax), nil); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestWindowBoundsHoldTheSlice: every row between two bounds lies in a window
+// between the bounds' windows.
+func TestWindowBoundsHoldTheSlice(t *testing.T) {
+	ms := rapid.Int64Range(0, 40*24*3600*1000)
+	rapid.Check(t, func(t *rapid.T) {
+		s := Shape{Window: 7 * 24 * time.Hour, Clustering: []Component{{Kind: Timestamp, Desc: rapid.Bool().Draw(t, "desc")}, {Kind: Int}}}
+		suffix := func(label string) []byte {
+			b, err := s.AppendSuffix(nil, binary.BigEndian.AppendUint64(nil, uint64(ms.Draw(t, label))))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return b
+		}
+		var start, end []byte
+		if rapid.Bool().Draw(t, "hasStart") {
+			start = AppendBoundBelow(suffix("start"))
+		}
+		if rapid.Bool().Draw(t, "hasEnd") {
+			end = AppendBoundAbove(suffix("end"))
+		}
+		row := AppendBoundBelow(suffix("row"))
+		if bytes.Compare(row, start) < 0 || end != nil && bytes.Compare(row, end) >= 0 {
+			return
+		}
+		first, last := s.WindowBounds(start, end)
+		if w, err := s.WindowOf(row); err != nil || w < first || w > last {
+			t.Fatalf("a row of window %d lies in the slice, but the bounds say %d to %d (%v)", w, first, last, err)
+		}
+	})
+}
+
 func FuzzParseKey(f *testing.F) {
 	s := Shape{Table: 1, Window: time.Hour, Clustering: []Component{{Kind: Blob}, {Kind: Text, Desc: true}, {Kind: TimeUUID}}}
 	f.Add(s.AppendHeadKey(nil, 5, []byte("pk")))
 	f.Add(s.AppendPartitionPrefix(nil, 7, 5, []byte("pk")))
+	f.Add(unhex(f, "40·00FF00·40·FFFF·40·11e6d8dc2a92d750a2decf8ecd4cf053·38"))
+	f.Add(unhex(f, "40·2200FEFF1100·40·FF01·40·11e6d8dc2a92d750a2decf8ecd4cf053·38"))
+	f.Add(AppendCompositeKey(nil, []byte("bucket"), []byte("key")))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		k, err := ParseKey(b)
 		if err == nil {

@@ -2,7 +2,6 @@ package record
 
 import (
 	"bytes"
-	"cmp"
 	"crypto/sha256"
 	"slices"
 )
@@ -12,41 +11,51 @@ const hashSize = 8
 
 // compare orders cells by place: column, then path.
 func (c *Cell) compare(o *Cell) int {
-	if d := cmp.Compare(c.Column, o.Column); d != 0 {
-		return d
+	if c.Column != o.Column {
+		return int(c.Column) - int(o.Column)
+	}
+	if len(c.Path)+len(o.Path) == 0 {
+		return 0
 	}
 	return bytes.Compare(c.Path, o.Path)
 }
 
-// rank orders tombstone over expiring over plain.
+// What a cell is; of equal timestamps the larger wins.
+const (
+	plain = iota
+	expiring
+	deleted
+)
+
 func (c *Cell) rank() int {
 	switch {
 	case c.Tombstone:
-		return 2
+		return deleted
 	case c.TTL > 0:
-		return 1
+		return expiring
 	default:
-		return 0
+		return plain
 	}
 }
 
 // wins reports whether c, in the same place as o, is the one to keep. The order
 // is total on everything that is encoded, so that merging commutes.
 func (c *Cell) wins(o *Cell) bool {
-	if d := cmp.Compare(c.Timestamp, o.Timestamp); d != 0 {
+	if c.Timestamp != o.Timestamp {
+		return c.Timestamp > o.Timestamp
+	}
+	rank := c.rank()
+	if d := rank - o.rank(); d != 0 {
 		return d > 0
 	}
-	if d := cmp.Compare(c.rank(), o.rank()); d != 0 {
-		return d > 0
-	}
-	if d := cmp.Compare(c.Expiry, o.Expiry); d != 0 {
-		return d > 0
-	}
-	if d := cmp.Compare(o.TTL, c.TTL); d != 0 {
-		return d > 0
-	}
-	if c.rank() != 1 {
+	if rank == plain {
 		return bytes.Compare(c.Value, o.Value) > 0
+	}
+	if c.Expiry != o.Expiry || rank == deleted {
+		return c.Expiry > o.Expiry
+	}
+	if c.TTL != o.TTL {
+		return c.TTL < o.TTL
 	}
 	ch, oh := c.hash(), o.hash()
 	if d := bytes.Compare(ch[:], oh[:]); d != 0 {
@@ -73,14 +82,14 @@ func (l Liveness) wins(o Liveness) bool {
 	if l.IsZero() || o.IsZero() {
 		return o.IsZero() && !l.IsZero()
 	}
-	if d := cmp.Compare(l.Timestamp, o.Timestamp); d != 0 {
-		return d > 0
+	if l.Timestamp != o.Timestamp {
+		return l.Timestamp > o.Timestamp
 	}
-	if (l.TTL > 0) != (o.TTL > 0) {
-		return l.TTL > 0
+	if l.TTL == 0 || o.TTL == 0 {
+		return l.TTL > o.TTL
 	}
-	if d := cmp.Compare(l.Expiry, o.Expiry); d != 0 {
-		return d > 0
+	if l.Expiry != o.Expiry {
+		return l.Expiry > o.Expiry
 	}
 	return l.TTL < o.TTL
 }
@@ -98,7 +107,20 @@ func (d Deletion) Wins(o Deletion) bool {
 
 // Hides reports whether the deletion shadows a timestamp.
 func (d Deletion) Hides(timestamp int64) bool {
-	return !d.IsZero() && timestamp <= d.Timestamp
+	return !d.IsZero() && covers(d.Timestamp, timestamp)
+}
+
+// shadow is the largest timestamp that the deletion hides.
+func (d Deletion) shadow() int64 {
+	if d.IsZero() {
+		return NoShadow
+	}
+	return d.Timestamp
+}
+
+// covers reports whether a deletion at the timestamp shadow hides a timestamp.
+func covers(shadow, timestamp int64) bool {
+	return timestamp <= shadow && shadow != NoShadow
 }
 
 // MergeRow merges src into dst. Cells of dst afterwards alias both.
@@ -167,21 +189,99 @@ func insertCells(a, b []Cell, fresh int) []Cell {
 // that were written no later than the collection as a whole: its tombstone, or
 // any other cell without a path, since the winner keeps the largest timestamp.
 func (r *Row) shadow() {
-	if r.Deletion.Hides(r.Liveness.Timestamp) {
+	if r.hides() {
+		r.hide(NoShadow)
+	}
+}
+
+// hides reports whether shadow has anything to look for.
+func (r *Row) hides() bool {
+	if !r.Deletion.IsZero() {
+		return true
+	}
+	for i := range r.Cells {
+		if len(r.Cells[i].Path) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// hide drops what a deletion at the timestamp shadow hides, the row's own
+// deletion included, and then what shadow drops.
+func (r *Row) hide(shadow int64) {
+	if r.Deletion.IsZero() || covers(shadow, r.Deletion.Timestamp) {
+		r.Deletion = Deletion{}
+	} else {
+		shadow = r.Deletion.Timestamp
+	}
+	if covers(shadow, r.Liveness.Timestamp) {
 		r.Liveness = Liveness{}
 	}
-	r.Cells = slices.DeleteFunc(r.Cells, func(c Cell) bool { return r.Deletion.Hides(c.Timestamp) })
 	kept := r.Cells[:0]
-	var whole *Cell
+	whole := -1 // in kept: the last cell without a path
 	for i := range r.Cells {
-		c := r.Cells[i]
-		if whole != nil && whole.Column == c.Column && c.Timestamp <= whole.Timestamp {
+		c := &r.Cells[i]
+		if covers(shadow, c.Timestamp) {
 			continue
 		}
-		kept = append(kept, c)
-		if len(c.Path) == 0 {
-			whole = &kept[len(kept)-1]
+		if whole >= 0 && kept[whole].hidesPart(c) {
+			continue
 		}
+		if len(c.Path) == 0 {
+			whole = len(kept)
+		}
+		kept = append(kept, *c)
 	}
 	r.Cells = kept
+}
+
+// hidesPart reports whether c, a cell without a path, hides a part of the same
+// collection.
+func (c *Cell) hidesPart(part *Cell) bool {
+	return c.Column == part.Column && len(part.Path) > 0 && part.Timestamp <= c.Timestamp
+}
+
+// canonical reports whether the cells are in order and none of the row is
+// hidden by the rest: the only form that is encoded.
+func (r *Row) canonical() bool {
+	shadow := r.Deletion.shadow()
+	if !r.Liveness.IsZero() && covers(shadow, r.Liveness.Timestamp) {
+		return false
+	}
+	var whole *Cell
+	for i := range r.Cells {
+		c := &r.Cells[i]
+		if covers(shadow, c.Timestamp) || i > 0 && r.Cells[i-1].compare(c) >= 0 {
+			return false
+		}
+		if whole != nil && whole.hidesPart(c) {
+			return false
+		}
+		if len(c.Path) == 0 {
+			whole = c
+		}
+	}
+	return true
+}
+
+// normalized returns a canonical row that means the same, and leaves r alone.
+func (r *Row) normalized() *Row {
+	n := &Row{Liveness: r.Liveness, Deletion: r.Deletion, Cells: slices.Clone(r.Cells)}
+	slices.SortFunc(n.Cells, func(a, b Cell) int {
+		if d := a.compare(&b); d != 0 {
+			return d
+		}
+		switch {
+		case a.wins(&b):
+			return -1
+		case b.wins(&a):
+			return 1
+		default:
+			return 0
+		}
+	})
+	n.Cells = slices.CompactFunc(n.Cells, func(a, b Cell) bool { return a.compare(&b) == 0 })
+	n.shadow()
+	return n
 }

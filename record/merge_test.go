@@ -3,7 +3,6 @@ package record
 import (
 	"bytes"
 	"errors"
-	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -29,7 +28,9 @@ func genRow(t *rapid.T, label string) Row {
 			}
 		}
 	}
-	r.shadow()
+	if rapid.Bool().Draw(t, label+"shadow") {
+		r.shadow()
+	}
 	return r
 }
 
@@ -98,24 +99,161 @@ func mergeAll(space Space, operands ...[]byte) []byte {
 	return m.Finish(nil)
 }
 
-// TestMergeLaws: commutative, associative, idempotent, on the encoded form that
-// Pebble merges, operands that nobody can decode included.
+// checkMergeLaws: commutative, associative, idempotent, on the encoded form that
+// Pebble merges.
+func checkMergeLaws(t rapid.TB, space Space, a, b, c []byte) {
+	ab, ba := mergeAll(space, a, b), mergeAll(space, b, a)
+	if !bytes.Equal(ab, ba) {
+		t.Fatalf("not commutative:\n a %x\n b %x\nab %x\nba %x", a, b, ab, ba)
+	}
+	left, right, flat := mergeAll(space, ab, c), mergeAll(space, a, mergeAll(space, b, c)), mergeAll(space, a, b, c)
+	if !bytes.Equal(left, right) || !bytes.Equal(left, flat) {
+		t.Fatalf("not associative:\n a %x\n b %x\n c %x\n(ab)c %x\na(bc) %x\nabc %x", a, b, c, left, right, flat)
+	}
+	if again := mergeAll(space, ab, a, ab, b); !bytes.Equal(again, ab) {
+		t.Fatalf("not idempotent:\n a %x\n b %x\nab %x\nagain %x", a, b, ab, again)
+	}
+}
+
+// TestMergeLaws has operands that nobody can decode among the others.
 func TestMergeLaws(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		space := rapid.SampledFrom([]Space{SpaceHeads, SpaceRows, SpaceWindows}).Draw(t, "space")
-		a, b, c := genOperand(t, space, "a"), genOperand(t, space, "b"), genOperand(t, space, "c")
-		ab, ba := mergeAll(space, a, b), mergeAll(space, b, a)
-		if !bytes.Equal(ab, ba) {
-			t.Fatalf("not commutative:\n a %x\n b %x\nab %x\nba %x", a, b, ab, ba)
+		checkMergeLaws(t, space, genOperand(t, space, "a"), genOperand(t, space, "b"), genOperand(t, space, "c"))
+	})
+}
+
+// TestMergeOfEncodingsIsEncodingOfMerge: what Pebble merges as bytes and what a
+// coordinator merges as rows is the same, and a fragment merged with itself stays.
+func TestMergeOfEncodingsIsEncodingOfMerge(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		r, o := genRow(t, "r"), genRow(t, "o")
+		r.shadow()
+		rb, ob := r.Append(nil), o.Append(nil)
+		o.shadow()
+		MergeRow(&r, &o)
+		if got, want := r.Append(nil), mergeAll(SpaceRows, rb, ob); !bytes.Equal(got, want) || !r.canonical() {
+			t.Fatalf("rows:\n a %x\n b %x\nmerged decoded %x\nmerged encoded %x", rb, ob, got, want)
 		}
-		left, right, flat := mergeAll(space, ab, c), mergeAll(space, a, mergeAll(space, b, c)), mergeAll(space, a, b, c)
-		if !bytes.Equal(left, right) || !bytes.Equal(left, flat) {
-			t.Fatalf("not associative:\n a %x\n b %x\n c %x\n(ab)c %x\na(bc) %x\nabc %x", a, b, c, left, right, flat)
+		if got := mergeAll(SpaceRows, rb, rb); !bytes.Equal(got, rb) {
+			t.Fatalf("row %x merged with itself is %x", rb, got)
 		}
-		if again := mergeAll(space, ab, a, ab, b); !bytes.Equal(again, ab) {
-			t.Fatalf("not idempotent:\n a %x\n b %x\nab %x\nagain %x", a, b, ab, again)
+		h, g := genHead(t, "h"), genHead(t, "g")
+		hb, gb := h.Append(nil), g.Append(nil)
+		h.Static.shadow()
+		MergeHead(&h, &g)
+		if got, want := h.Append(nil), mergeAll(SpaceHeads, hb, gb); !bytes.Equal(got, want) {
+			t.Fatalf("heads:\n a %x\n b %x\nmerged decoded %x\nmerged encoded %x", hb, gb, got, want)
+		}
+		if got := mergeAll(SpaceHeads, hb, hb); !bytes.Equal(got, hb) {
+			t.Fatalf("head %x merged with itself is %x", hb, got)
 		}
 	})
+}
+
+// TestMergeKeepsTheMaximumOfEachPart: of every column the winner of both sides,
+// unless the larger deletion hides it.
+func TestMergeKeepsTheMaximumOfEachPart(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		a, b := genRow(t, "a"), genRow(t, "b")
+		a.shadow()
+		b.shadow()
+		ab, bb := a.Append(nil), b.Append(nil)
+		var merged Row
+		if err := DecodeRow(mergeAll(SpaceRows, ab, bb), &merged); err != nil {
+			t.Fatal(err)
+		}
+		want := a.Deletion
+		if b.Deletion.Wins(want) {
+			want = b.Deletion
+		}
+		if merged.Deletion != want {
+			t.Fatalf("deletion %+v, want %+v", merged.Deletion, want)
+		}
+		for column := range uint16(4) {
+			var best *Cell
+			for _, r := range []*Row{&a, &b} {
+				if c := r.Cell(column); c != nil && !want.Hides(c.Timestamp) && (best == nil || c.wins(best)) {
+					best = c
+				}
+			}
+			got := merged.Cell(column)
+			if (got == nil) != (best == nil) || got != nil && got.rank() != best.rank() {
+				t.Fatalf("column %d: %+v, want %+v", column, got, best)
+			}
+			if got != nil && (got.Timestamp != best.Timestamp || !bytes.Equal(got.Value, best.Value)) {
+				t.Fatalf("column %d: %+v, want %+v", column, got, best)
+			}
+		}
+	})
+}
+
+// TestOnlyTheCanonicalFormIsDecoded: rows that mean the same have the same
+// bytes, or the merge of equal replicas would not be equal.
+func TestOnlyTheCanonicalFormIsDecoded(t *testing.T) {
+	for name, b := range map[string][]byte{
+		"cells out of order":            {rowVersion, 0, 2, 2, 2, 0, 0, 1, 0, 0},
+		"a cell twice":                  {rowVersion, 0, 2, 2, 1, 0, 0, 1, 0, 0},
+		"a cell that the row deletes":   {rowVersion, rowDeleted, 2, 0, 2, 1, 1, 0, 0},
+		"a liveness that it deletes":    {rowVersion, rowDeleted | rowLive, 2, 0, 2, 0},
+		"a long number":                 {rowVersion, 0, 0x82, 0, 1, 1, 0, 0},
+		"a delta of zero":               {rowVersion, 0, 2, 1, 1, cellOwnTime, 0, 0},
+		"a base that no part has":       {rowVersion, 0, 2, 1, 1, cellOwnTime, 2, 0},
+		"a TTL of zero":                 {rowVersion, 0, 2, 1, 1, cellExpiring, 0, 2, 0},
+		"a hash of a plain cell":        {rowVersion, 0, 2, 1, 1, cellHashed, 8, 1, 2, 3, 4, 5, 6, 7, 8},
+		"an expiring tombstone":         {rowVersion, 0, 2, 1, 1, cellTombstone | cellExpiring, 2},
+		"an empty path":                 {rowVersion, 0, 2, 1, 1, cellPath, 0, 0},
+		"an expiry without a liveness":  {rowVersion, rowExpiring, 2, 1, 2, 0},
+		"an unknown flag":               {rowVersion, 0x80, 2, 0},
+		"an unknown flag of a cell":     {rowVersion, 0, 2, 1, 1, 0x80, 0},
+		"an unknown version":            {rowVersion + 1, 0, 2, 0},
+		"bytes after the end":           {rowVersion, 0, 0, 0, 0},
+		"more cells than bytes":         {rowVersion, 0, 2, 0xff, 0xff, 0xff, 0xff, 0x0f},
+		"a value longer than the bytes": {rowVersion, 0, 2, 1, 1, 0, 0xff, 0xff, 0xff, 0xff, 0x0f},
+		"nothing":                       {},
+	} {
+		var r Row
+		if err := DecodeRow(b, &r); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%s: %v, decoded %+v", name, err, r)
+		}
+	}
+	for name, b := range map[string][]byte{
+		"ranges out of order":     {headVersion, 0, 2, 1, 'b', 2, 'c', 2, 2, 1, 'a', 2, 'b', 4, 2},
+		"ranges that overlap":     {headVersion, 0, 2, 1, 'a', 2, 'c', 2, 2, 1, 'b', 2, 'd', 4, 2},
+		"equal neighbours":        {headVersion, 0, 2, 1, 'a', 2, 'b', 2, 2, 1, 'b', 2, 'c', 2, 2},
+		"an empty range":          {headVersion, 0, 1, 1, 'a', 2, 'a', 2, 2},
+		"a range that is covered": {headVersion, headDeleted, 4, 2, 1, 1, 'a', 2, 'b', 2, 2},
+		"a deletion of nothing":   {headVersion, headDeleted, 0, 0, 0},
+		"an empty static row":     {headVersion, headStatic, 0, 4, rowVersion, 0, 0, 0},
+		"more ranges than bytes":  {headVersion, 0, 0xff, 0xff, 0x03},
+	} {
+		var h Head
+		if err := DecodeHead(b, &h); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%s: %v, decoded %+v", name, err, h)
+		}
+	}
+}
+
+// TestMergingAllocatesNothing: the merger runs for every row that is flushed
+// or compacted.
+func TestMergingAllocatesNothing(t *testing.T) {
+	x, y := eventRow(1_760_000_000_000_000), eventRow(1_760_000_000_000_001)
+	bx, by := x.Append(nil), y.Append(nil)
+	var m Merger
+	var dst []byte
+	var row Row
+	var d Digester
+	for what, f := range map[string]func(){
+		"one operand":  func() { m.Reset(SpaceRows); m.Add(bx); dst = m.Finish(dst[:0]) },
+		"two operands": func() { m.Reset(SpaceRows); m.Add(bx); m.Add(by); dst = m.Finish(dst[:0]) },
+		"encoding":     func() { dst = x.Append(dst[:0]) },
+		"decoding":     func() { _ = DecodeRow(bx, &row) },
+		"digest":       func() { d.Reset(); _ = d.AddHead(nil); _ = d.AddRow(bx[:16], bx); d.Sum() },
+	} {
+		if n := testing.AllocsPerRun(100, f); n > 0 {
+			t.Errorf("%s: %v allocations", what, n)
+		}
+	}
 }
 
 func TestSingleOperandPassesUntouched(t *testing.T) {
@@ -149,6 +287,7 @@ func TestRowRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		r := genRow(t, "r")
 		b := r.Append(nil)
+		r.shadow()
 		var got Row
 		if err := DecodeRow(b, &got); err != nil {
 			t.Fatalf("decode %x: %v", b, err)
@@ -214,55 +353,6 @@ func TestMergeOrder(t *testing.T) {
 	}
 }
 
-// TestPurgedValueStillCompares: a replica that has shrunk an expired value to
-// its hash merges and digests as one that has not.
-func TestPurgedValueStillCompares(t *testing.T) {
-	full := Cell{Column: 1, Timestamp: 5, TTL: 1, Expiry: 2, Value: []byte("some value")}
-	shrunk := full
-	h := full.hash()
-	shrunk.Value, shrunk.Hashed = h[:], true
-	rows := []Row{{Cells: []Cell{full}}, {Cells: []Cell{shrunk}}}
-	var digests []Digest
-	for _, r := range rows {
-		var d Digester
-		d.Reset()
-		if err := d.AddRow([]byte("k"), r.Append(nil)); err != nil {
-			t.Fatal(err)
-		}
-		digests = append(digests, d.Sum())
-	}
-	if digests[0] != digests[1] {
-		t.Error("digests differ")
-	}
-	other := Cell{Column: 1, Timestamp: 5, TTL: 1, Expiry: 2, Value: []byte("other value")}
-	if full.wins(&other) != shrunk.wins(&other) {
-		t.Error("the shrunk value compares differently from the full one")
-	}
-}
-
-func TestDigestTellsContentApart(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		a, b := genRow(t, "a"), genRow(t, "b")
-		var d Digester
-		sum := func(r Row) Digest {
-			d.Reset()
-			if err := d.AddRow([]byte("k"), r.Append(nil)); err != nil {
-				t.Fatal(err)
-			}
-			return d.Sum()
-		}
-		da, db := sum(a), sum(b)
-		for _, r := range []*Row{&a, &b} {
-			d.shrink(r)
-			r.Cells = slices.Clone(r.Cells)
-		}
-		same := bytes.Equal(a.Append(nil), b.Append(nil))
-		if same != (da == db) {
-			t.Fatalf("same content %v, same digest %v", same, da == db)
-		}
-	})
-}
-
 func TestVisible(t *testing.T) {
 	const now = 1000
 	value := Cell{Column: 1, Timestamp: 10, Value: []byte("v")}
@@ -313,6 +403,10 @@ func FuzzDecode(f *testing.F) {
 			if again := r.Append(nil); !bytes.Equal(again, b) {
 				t.Errorf("row %x decodes but is not canonical: %x", b, again)
 			}
+			now, shadow := r.Liveness.Expiry, r.Liveness.Timestamp-1
+			if live := r.LiveAt(shadow, now); live != r.Visible(shadow, now) {
+				t.Errorf("row %x: LiveAt says %v, Visible does not", b, live)
+			}
 		}
 		var h Head
 		if DecodeHead(b, &h) == nil {
@@ -320,70 +414,19 @@ func FuzzDecode(f *testing.F) {
 				t.Errorf("head %x decodes but is not canonical: %x", b, again)
 			}
 		}
-		mergeAll(SpaceRows, b, b[:len(b)/2])
-		mergeAll(SpaceHeads, b, b[:len(b)/2])
 	})
 }
 
-// eventRow is a row as the event store writes it: two cells, 200 bytes of data.
-func eventRow(ts int64) Row {
-	return Row{Liveness: Liveness{Timestamp: ts}, Cells: []Cell{
-		{Column: 3, Timestamp: ts, Value: []byte("INFO")},
-		{Column: 4, Timestamp: ts, Value: bytes.Repeat([]byte("d"), 196)},
-	}}
-}
-
-func TestOverhead(t *testing.T) {
-	r := eventRow(1_760_000_000_000_000)
-	if n := len(r.Append(nil)); n > 224 {
-		t.Errorf("200 bytes of values take %d, more than 12 %% over", n)
-	}
-}
-
-func BenchmarkMergeTwoRows(b *testing.B) {
-	x, y := eventRow(1_760_000_000_000_000), eventRow(1_760_000_000_000_001)
-	bx, by := x.Append(nil), y.Append(nil)
-	var m Merger
-	var dst []byte
-	b.ReportAllocs()
-	for b.Loop() {
-		m.Reset(SpaceRows)
-		m.Add(bx)
-		m.Add(by)
-		dst = m.Finish(dst[:0])
-	}
-}
-
-func BenchmarkEncodeRow(b *testing.B) {
-	r := eventRow(1_760_000_000_000_000)
-	var dst []byte
-	b.ReportAllocs()
-	for b.Loop() {
-		dst = r.Append(dst[:0])
-	}
-}
-
-func BenchmarkDecodeRow(b *testing.B) {
-	r := eventRow(1_760_000_000_000_000)
-	enc := r.Append(nil)
-	var got Row
-	b.ReportAllocs()
-	for b.Loop() {
-		if err := DecodeRow(enc, &got); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
-func BenchmarkDigestRow(b *testing.B) {
-	r := eventRow(1_760_000_000_000_000)
-	enc := r.Append(nil)
-	var d Digester
-	b.ReportAllocs()
-	for b.Loop() {
-		d.Reset()
-		if err := d.AddRow(enc[:16], enc); err != nil {
-			b.Fatal(err)
-		}
-	}
+// FuzzMergeLaws: the laws hold for whatever bytes are merged, poison included.
+func FuzzMergeLaws(f *testing.F) {
+	old := Row{Liveness: Liveness{Timestamp: 1}, Cells: []Cell{{Column: 3, Timestamp: 1, Value: []byte("v")}, {Column: 4, Path: []byte("k"), Timestamp: 1}}}
+	young := Row{Deletion: Deletion{Timestamp: 1, Seconds: 1}, Cells: []Cell{{Column: 4, Timestamp: 2, Tombstone: true, Expiry: 3}}}
+	head := Head{Ranges: []RangeTombstone{{Start: []byte("a"), Deletion: Deletion{Timestamp: 9, Seconds: 1}}}, Static: old}
+	poison := mergeAll(SpaceRows, []byte{9}, []byte{8})
+	f.Add(byte(SpaceRows), old.Append(nil), young.Append(nil), poison)
+	f.Add(byte(SpaceRows), poison, append([]byte{poisonVersion, 1, byte(len(poison))}, poison...), young.Append(nil))
+	f.Add(byte(SpaceHeads), head.Append(nil), []byte{headVersion, headDeleted, 2, 2, 0}, []byte{})
+	f.Fuzz(func(t *testing.T, space byte, a, b, c []byte) {
+		checkMergeLaws(t, Space(space%3), a, b, c)
+	})
 }

@@ -25,6 +25,7 @@ type Merger struct {
 	count    int
 	buffer   []byte // operands, one after another, so that what is decoded stays valid
 	bounds   []int  // ends of the operands in buffer
+	merged   bool   // row has the merge of the operands so far
 	row, in  Row
 	head     Head
 	incoming Head
@@ -70,6 +71,7 @@ func (m *Merger) operand(i int) []byte {
 }
 
 func (m *Merger) begin() {
+	m.merged = false
 	m.row = Row{Cells: m.row.Cells[:0]}
 	m.head = Head{Ranges: m.head.Ranges[:0], Static: Row{Cells: m.head.Static.Cells[:0]}}
 }
@@ -80,18 +82,26 @@ func (m *Merger) merge(operand []byte) bool {
 		if DecodeHead(operand, &m.incoming) != nil {
 			return false
 		}
-		MergeHead(&m.head, &m.incoming)
+		m.head.add(&m.incoming) // many ranges are normalized once, at the end
 		return true
 	}
-	if DecodeRow(operand, &m.in) != nil {
+	in := &m.in
+	if !m.merged {
+		in = &m.row
+	}
+	if DecodeRow(operand, in) != nil {
 		return false
 	}
-	MergeRow(&m.row, &m.in)
+	if m.merged {
+		MergeRow(&m.row, in)
+	}
+	m.merged = true
 	return true
 }
 
 func (m *Merger) result(dst []byte) []byte {
 	if m.space == SpaceHeads {
+		m.head.Ranges = normalize(m.head.Ranges, m.head.Deletion)
 		return m.head.Append(dst)
 	}
 	return m.row.Append(dst)

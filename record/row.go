@@ -30,7 +30,8 @@ type Cell struct {
 	Value     []byte
 }
 
-// Row is a fragment of a row, or a whole one. Cells are sorted by column and path.
+// Row is a fragment of a row, or a whole one. Cells are sorted by column and
+// path once it was encoded or merged.
 type Row struct {
 	Liveness Liveness
 	Deletion Deletion
@@ -80,8 +81,11 @@ func (r *Row) base() int64 {
 	}
 }
 
-// Append appends the row's canonical encoding. Cells must be sorted and unique.
+// Append appends the row's canonical encoding, whatever order its cells are in.
 func (r *Row) Append(dst []byte) []byte {
+	if !r.canonical() {
+		r = r.normalized()
+	}
 	flags := byte(0)
 	if !r.Liveness.IsZero() {
 		flags |= rowLive
@@ -166,12 +170,9 @@ func DecodeRow(b []byte, r *Row) error {
 		if b, err = c.take(b, base); err != nil {
 			return err
 		}
-		if k := len(r.Cells); k > 0 && r.Cells[k-1].compare(&c) >= 0 {
-			return ErrCorrupt
-		}
 		r.Cells = append(r.Cells, c)
 	}
-	if len(b) > 0 || r.base() != base {
+	if len(b) > 0 || r.base() != base || !r.canonical() {
 		return ErrCorrupt
 	}
 	return nil

@@ -9,46 +9,31 @@ func expired(ttl uint32, expiry, now int64) bool { return ttl > 0 && expiry <= n
 // what is deleted, shadowed by the partition's head (shadow is Head.ShadowAt) or
 // expired goes. It reports whether a row is left: a liveness or any value.
 func (r *Row) Visible(shadow, now int64) bool {
-	if !r.Deletion.IsZero() {
-		shadow = max(shadow, r.Deletion.Timestamp)
-		r.Deletion = Deletion{}
-	}
-	if r.Liveness.Timestamp <= shadow || expired(r.Liveness.TTL, r.Liveness.Expiry, now) {
+	r.hide(shadow)
+	r.Deletion = Deletion{}
+	if expired(r.Liveness.TTL, r.Liveness.Expiry, now) {
 		r.Liveness = Liveness{}
 	}
-	r.shadow()
 	r.Cells = slices.DeleteFunc(r.Cells, func(c Cell) bool {
-		return c.Tombstone || c.Hashed || c.Timestamp <= shadow || expired(c.TTL, c.Expiry, now)
+		return c.Tombstone || c.Hashed || expired(c.TTL, c.Expiry, now)
 	})
 	return !r.Liveness.IsZero() || len(r.Cells) > 0
 }
 
 // LiveAt reports whether Visible would leave a row, and changes nothing.
 func (r *Row) LiveAt(shadow, now int64) bool {
-	if !r.Deletion.IsZero() {
-		shadow = max(shadow, r.Deletion.Timestamp)
-	}
-	if !r.Liveness.IsZero() && r.Liveness.Timestamp > shadow && !expired(r.Liveness.TTL, r.Liveness.Expiry, now) {
+	shadow = max(shadow, r.Deletion.shadow())
+	if !r.Liveness.IsZero() && !covers(shadow, r.Liveness.Timestamp) && !expired(r.Liveness.TTL, r.Liveness.Expiry, now) {
 		return true
 	}
+	var whole *Cell
 	for i := range r.Cells {
 		c := &r.Cells[i]
-		if !c.Tombstone && !c.Hashed && c.Timestamp > shadow && !expired(c.TTL, c.Expiry, now) && !r.hidden(c) {
-			return true
+		if len(c.Path) == 0 {
+			whole = c
 		}
-	}
-	return false
-}
-
-// hidden reports whether the collection as a whole was written no earlier than
-// one of its parts.
-func (r *Row) hidden(c *Cell) bool {
-	if len(c.Path) == 0 {
-		return false
-	}
-	for i := range r.Cells {
-		o := &r.Cells[i]
-		if o.Column == c.Column && len(o.Path) == 0 && c.Timestamp <= o.Timestamp {
+		hidden := covers(shadow, c.Timestamp) || whole != nil && whole.hidesPart(c)
+		if !hidden && !c.Tombstone && !c.Hashed && !expired(c.TTL, c.Expiry, now) {
 			return true
 		}
 	}
