@@ -59,16 +59,19 @@ func withCounter(t time.Time, counter, low30 uint32) ID {
 // IDs makes ids. It is safe for concurrent use.
 type IDs struct {
 	incarnation uint32
-	counter     atomic.Uint32
+	counter     atomic.Uint64 // the ids' counter in the low half; how often that wrapped in the high half
 }
 
 // NewIDs makes ids of an incarnation: a number drawn at random for each start, of
 // which 30 bits count.
 func NewIDs(incarnation uint32) *IDs { return &IDs{incarnation: incarnation} }
 
-// Next makes the next id of a time.
+// Next makes the next id of a time. Ids of equal times are in the order in which
+// they were made, up to 2^32 of them; a counter that wraps moves on to the next
+// incarnation, so that no id is made twice.
 func (m *IDs) Next(t time.Time) ID {
-	return withCounter(t, m.counter.Add(1)-1, m.incarnation)
+	n := m.counter.Add(1) - 1
+	return withCounter(t, uint32(n), m.incarnation+uint32(n>>32))
 }
 
 // KeyID is the id of an event with a key: always the same for the same time and
@@ -85,6 +88,18 @@ func LineID(t time.Time, line, hash uint32) ID { return withCounter(t, line, has
 // FirstID is the smallest id of a time, as timeuuids are ordered.
 func FirstID(t time.Time) ID {
 	return makeID(t, 0x8080808080808080)
+}
+
+// LastID is the largest id of a time, as timeuuids are ordered.
+func LastID(t time.Time) ID {
+	return makeID(t, 0x3f7f7f7f7f7f7f7f)
+}
+
+// LineHash is the hash of a line for LineID. It is part of the ids that repeated
+// loads must make again, so it never changes.
+func LineHash(line []byte) uint32 {
+	sum := sha256.Sum256(line)
+	return binary.BigEndian.Uint32(sum[:])
 }
 
 // Time is the event's time.
@@ -125,6 +140,15 @@ func (id ID) AppendText(dst []byte) []byte {
 		dst = append(dst, hex[b>>4], hex[b&0xf])
 	}
 	return dst
+}
+
+// MarshalText writes the usual form of UUIDs.
+func (id ID) MarshalText() ([]byte, error) { return id.AppendText(nil), nil }
+
+// UnmarshalText reads what ParseID reads.
+func (id *ID) UnmarshalText(text []byte) (err error) {
+	*id, err = parseID(text)
+	return err
 }
 
 // ParseID reads an id in its usual form: 36 characters, version 1, of a time

@@ -2,7 +2,9 @@ package event
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
+	"math/bits"
 	"time"
 	"unicode/utf8"
 )
@@ -39,9 +41,38 @@ func (e *FieldError) Error() string {
 const depthMax = 512
 
 // Scan reads one event: a JSON object with the fields id, time, key, type, data
-// and stream, none twice and no other. The error is a *FieldError. What is valid
-// JSON with these fields is accepted, and nothing else.
+// and stream, none twice and no other, that together make sense (Check). The
+// error is a *FieldError. Exactly the valid JSON (in UTF-8, nested no deeper than
+// 512) that has these fields is accepted.
 func Scan(text []byte, ev *Event) error {
+	if err := scan(text, ev); err != nil {
+		return err
+	}
+	return ev.Check()
+}
+
+// Check reports fields that do not go together, as a *FieldError: data must be
+// given; an id and a key exclude each other; a key needs a time; an id's time is
+// the event's time.
+func (ev *Event) Check() error {
+	switch {
+	case ev.Data == nil:
+		return &FieldError{Field: "data", Reason: "is missing: give any JSON value, null too"}
+	case ev.HasStream && len(ev.Stream) == 0:
+		return &FieldError{Field: "stream", Reason: "must not be empty"}
+	case ev.HasKey && len(ev.Key) == 0:
+		return &FieldError{Field: "key", Reason: "must not be empty; leave it out"}
+	case ev.HasKey && ev.HasID:
+		return &FieldError{Field: "key", Reason: "cannot be given with an id: each alone makes a retry safe"}
+	case ev.HasKey && !ev.HasTime:
+		return &FieldError{Field: "key", Reason: "needs a time: key and time together identify the event"}
+	case ev.HasID && ev.HasTime && !ev.ID.Time().Equal(ev.Time):
+		return &FieldError{Field: "time", Reason: "differs from the id's time, " + string(AppendTime(nil, ev.ID.Time()))}
+	}
+	return nil
+}
+
+func scan(text []byte, ev *Event) error {
 	*ev = Event{}
 	s := scanner{text: text}
 	s.space()
@@ -153,8 +184,20 @@ func (s *scanner) text1(field string, into *[]byte, has *bool) error {
 		return &FieldError{Field: field, Reason: "must be a string"}
 	}
 	v, err := s.str()
+	if err != nil {
+		return inField(field, err)
+	}
 	*into, *has = v, true
-	return err
+	return nil
+}
+
+// inField names the field that an error is about, when it names none.
+func inField(field string, err error) error {
+	wrong, ok := err.(*FieldError)
+	if !ok || wrong.Field != "" {
+		return err
+	}
+	return &FieldError{Field: field, Reason: "is wrong: " + wrong.Reason}
 }
 
 func (s *scanner) id(ev *Event) error {
@@ -199,7 +242,10 @@ func (s *scanner) time(ev *Event) error {
 
 // value walks any JSON value.
 func (s *scanner) value(depth int) error {
-	if s.at >= len(s.text) || depth > depthMax {
+	if depth > depthMax {
+		return &FieldError{Field: "data", Reason: fmt.Sprintf("is nested deeper than %d at byte %d", depthMax, s.at)}
+	}
+	if s.at >= len(s.text) {
 		return s.syntax()
 	}
 	switch b := s.text[s.at]; {
@@ -320,28 +366,57 @@ func (s *scanner) walkString() (inside []byte, escaped bool, err error) {
 		return nil, false, s.syntax()
 	}
 	from, ascii := s.at, true
-	for s.at < len(s.text) {
-		switch b := s.text[s.at]; {
-		case b == '"':
+	for {
+		ascii = s.plain() && ascii
+		if s.at >= len(s.text) {
+			return nil, false, s.syntax()
+		}
+		switch s.text[s.at] {
+		case '"':
 			inside = s.text[from:s.at:s.at]
 			if !ascii && !utf8.Valid(inside) {
 				return nil, false, &FieldError{Reason: fmt.Sprintf("the string at byte %d is not valid UTF-8", from)}
 			}
 			s.at++
 			return inside, escaped, nil
-		case b == '\\':
+		case '\\':
 			escaped = true
 			if !s.escape() {
 				return nil, false, s.syntax()
 			}
-		case b < 0x20:
+		default: // a control character
 			return nil, false, s.syntax()
-		default:
-			ascii = ascii && b < utf8.RuneSelf
-			s.at++
 		}
 	}
-	return nil, false, s.syntax()
+}
+
+// plain walks to the next byte that is not simply part of a string (a quote, a
+// backslash, a control character) and reports whether all before it was ASCII.
+// Eight bytes a step: in w-ones&^w the sign of the lowest zero byte of w is set,
+// and nothing below it (H. S. Warren, "Hacker's Delight", 6-1).
+func (s *scanner) plain() (ascii bool) {
+	const ones, signs = 0x0101010101010101, 0x8080808080808080
+	high := uint64(0)
+	for s.at+8 <= len(s.text) {
+		w := binary.LittleEndian.Uint64(s.text[s.at:])
+		quote, slash := w^ones*'"', w^ones*'\\'
+		stop := ((quote-ones)&^quote | (slash-ones)&^slash | (w-ones*0x20)&^w) & signs
+		if stop != 0 {
+			n := bits.TrailingZeros64(stop) &^ 7
+			s.at += n / 8
+			return (high|w&(1<<n-1))&signs == 0
+		}
+		high |= w
+		s.at += 8
+	}
+	for ; s.at < len(s.text); s.at++ {
+		b := s.text[s.at]
+		if b == '"' || b == '\\' || b < 0x20 {
+			break
+		}
+		high |= uint64(b)
+	}
+	return high&signs == 0
 }
 
 // escape walks one escape sequence.

@@ -89,3 +89,16 @@ func AppendJSON(dst, stream []byte, id ID, typ, data []byte) []byte {
 	dst = append(append(dst, `,"data":`...), data...)
 	return append(dst, '}')
 }
+
+// AppendLine appends an event as a line of NDJSON. It is AppendJSON's text but for
+// line breaks between the tokens of data, which become spaces.
+func AppendLine(dst, stream []byte, id ID, typ, data []byte) []byte {
+	from := len(dst)
+	dst = AppendJSON(dst, stream, id, typ, data)
+	for i, b := range dst[from:] {
+		if b == '\n' || b == '\r' { // strings have none: they write them as escapes
+			dst[from+i] = ' '
+		}
+	}
+	return append(dst, '\n')
+}

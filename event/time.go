@@ -14,7 +14,7 @@ func ParseTime(s string) (time.Time, error) {
 	var t time.Time
 	var err error
 	if len(s) > 4 && s[4] == '-' { // a year and its dash: no number, and no cost of failing to read one
-		t, err = time.Parse(time.RFC3339Nano, s)
+		err = t.UnmarshalText([]byte(s)) // stricter than time.Parse, as RFC 3339 is
 	} else {
 		var ms int64
 		ms, err = strconv.ParseInt(s, 10, 64)

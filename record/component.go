@@ -200,10 +200,18 @@ func takeComponent(suffix []byte, c Component) (value, rest []byte, err error) {
 	if size == 0 {
 		return takeEscaped(suffix, c)
 	}
-	if len(suffix) < size {
-		return nil, nil, ErrCorrupt
+	value = make([]byte, size)
+	if rest, err = takeFixed(value, suffix, c); err != nil {
+		return nil, nil, err
 	}
-	value = append(make([]byte, 0, size), suffix[:size]...)
+	return value, rest, nil
+}
+
+// takeFixed takes a value of fixed size, after its separator, into value.
+func takeFixed(value, suffix []byte, c Component) (rest []byte, err error) {
+	if copy(value, suffix) < len(value) {
+		return nil, ErrCorrupt
+	}
 	if c.Desc {
 		invert(value)
 	}
@@ -219,10 +227,10 @@ func takeComponent(suffix []byte, c Component) (value, rest []byte, err error) {
 	case UUID, TimeUUID:
 		restoreUUID(c.Kind, value)
 	}
-	if err := c.Kind.Check(value); err != nil {
-		return nil, nil, ErrCorrupt
+	if c.Kind.Check(value) != nil {
+		return nil, ErrCorrupt
 	}
-	return value, suffix[size:], nil
+	return suffix[len(value):], nil
 }
 
 func invert(b []byte) {

@@ -27,20 +27,6 @@ func NextEntry(b []byte) (key, value, rest []byte, err error) {
 	return key, value, b, nil
 }
 
-// EntrySize is the number of bytes that AppendEntry adds.
-func EntrySize(key, value []byte) int {
-	return uvarintSize(uint64(len(key))) + len(key) + uvarintSize(uint64(len(value))) + len(value)
-}
-
-func uvarintSize(v uint64) int {
-	n := 1
-	for v >= 0x80 {
-		v >>= 7
-		n++
-	}
-	return n
-}
-
 func appendBytes(dst, b []byte) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(b)))
 	return append(dst, b...)

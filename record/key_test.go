@@ -211,6 +211,23 @@ func TestKeysRoundTripAndSort(t *testing.T) {
 		if got, ok := KeyToken(key); !ok || got != tok {
 			t.Fatalf("KeyToken = %d, %v", got, ok)
 		}
+		if got, ok := KeyTable(key); !ok || got != s.Table {
+			t.Fatalf("KeyTable = %d, %v", got, ok)
+		}
+		if got, ok := KeySpace(key); !ok || got != s.Space() {
+			t.Fatalf("KeySpace = %d, %v", got, ok)
+		}
+		if got, ok := KeyWindow(key); ok != (s.Window > 0) || got != k.Window {
+			t.Fatalf("KeyWindow = %d, %v", got, ok)
+		}
+		if prefix := s.AppendPartitionPrefix(nil, k.Window, tok, pk); !bytes.Equal(append(prefix, suffix...), key) {
+			t.Fatalf("the key %x does not begin with its partition's %x", key, prefix)
+		}
+		for n := range len(key) - len(suffix) {
+			if cut, err := ParseKey(key[:n]); !errors.Is(err, ErrCorrupt) {
+				t.Fatalf("the first %d bytes of %x parse as %+v", n, key, cut)
+			}
+		}
 		if s.Window > 0 {
 			at := time.UnixMilli(ms)
 			if at.Before(s.WindowStart(k.Window)) || !at.Before(s.WindowEnd(k.Window)) {

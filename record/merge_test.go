@@ -3,7 +3,10 @@ package record
 import (
 	"bytes"
 	"errors"
+	"reflect"
+	"slices"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 )
@@ -243,10 +246,16 @@ func TestMergingAllocatesNothing(t *testing.T) {
 	var dst []byte
 	var row Row
 	var d Digester
+	s := Shape{Table: 1, Window: time.Hour, Clustering: []Component{{Kind: TimeUUID}}}
+	suffix, err := s.AppendSuffix(nil, unhex(t, "2a92d750d8dc11e6a2decf8ecd4cf053"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for what, f := range map[string]func(){
 		"one operand":  func() { m.Reset(SpaceRows); m.Add(bx); dst = m.Finish(dst[:0]) },
 		"two operands": func() { m.Reset(SpaceRows); m.Add(bx); m.Add(by); dst = m.Finish(dst[:0]) },
 		"encoding":     func() { dst = x.Append(dst[:0]) },
+		"a row's key":  func() { dst, _ = s.AppendRowKey(dst[:0], 5, bx[:20], suffix) },
 		"decoding":     func() { _ = DecodeRow(bx, &row) },
 		"digest":       func() { d.Reset(); _ = d.AddHead(nil); _ = d.AddRow(bx[:16], bx); d.Sum() },
 	} {
@@ -297,6 +306,26 @@ func TestRowRoundTrip(t *testing.T) {
 		}
 		if got.Liveness != r.Liveness || got.Deletion != r.Deletion || len(got.Cells) != len(r.Cells) {
 			t.Fatalf("%+v came back as %+v", r, got)
+		}
+	})
+}
+
+// TestAppendSortsAndMergesCells: a fragment written as a list of assignments, in
+// any order and with repeats, is the merge of its assignments.
+func TestAppendSortsAndMergesCells(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		r, o := genRow(t, "r"), genRow(t, "o")
+		jumbled := Row{Liveness: r.Liveness, Deletion: r.Deletion, Cells: rapid.Permutation(append(slices.Clone(r.Cells), o.Cells...)).Draw(t, "cells")}
+		before := slices.Clone(jumbled.Cells)
+		want := [][]byte{(&Row{Liveness: r.Liveness, Deletion: r.Deletion}).Append(nil)}
+		for _, c := range jumbled.Cells {
+			want = append(want, (&Row{Cells: []Cell{c}}).Append(nil))
+		}
+		if got := jumbled.Append(nil); !bytes.Equal(got, mergeAll(SpaceRows, append(want, want[0])...)) {
+			t.Fatalf("%+v is encoded as %x", jumbled, got)
+		}
+		if !reflect.DeepEqual(jumbled.Cells, before) {
+			t.Fatal("encoding changed the row")
 		}
 	})
 }

@@ -59,8 +59,12 @@ func (m *Merger) Finish(dst []byte) []byte {
 	return m.result(dst)
 }
 
-// Retained is the memory that the merger keeps between uses, in bytes.
-func (m *Merger) Retained() int { return cap(m.buffer) }
+// Retained is about the memory that the merger keeps between uses, in bytes.
+func (m *Merger) Retained() int {
+	const cellSize, rangeSize = 80, 64
+	cells := cap(m.row.Cells) + cap(m.in.Cells) + cap(m.head.Static.Cells) + cap(m.incoming.Static.Cells)
+	return cap(m.buffer) + cells*cellSize + (cap(m.head.Ranges)+cap(m.incoming.Ranges))*rangeSize
+}
 
 func (m *Merger) operand(i int) []byte {
 	from := 0

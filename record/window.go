@@ -83,20 +83,24 @@ func (s *Shape) suffixTime(suffix []byte) (time.Time, error) {
 	if len(s.Clustering) == 0 {
 		return time.Time{}, errNoWindow
 	}
-	value, _, err := takeComponent(suffix, s.Clustering[0])
-	if err != nil {
-		return time.Time{}, fmt.Errorf("record: window: %w", err)
-	}
-	switch s.Clustering[0].Kind {
-	case TimeUUID:
-		ticks := uuidTicks(value)
-		if ticks < 0 || ticks >= ticksMax {
-			return time.Time{}, errWindowTime
-		}
-		return time.Unix(ticks/1e7, ticks%1e7*100), nil
-	case Timestamp:
-		return timestampTime(value), nil
-	default:
+	c := s.Clustering[0]
+	if c.Kind != TimeUUID && c.Kind != Timestamp {
 		return time.Time{}, errNoWindow
 	}
+	if len(suffix) == 0 || suffix[0] != separator {
+		return time.Time{}, fmt.Errorf("record: window: %w", ErrCorrupt)
+	}
+	var buffer [16]byte
+	value := buffer[:kinds[c.Kind].size]
+	if _, err := takeFixed(value, suffix[1:], c); err != nil {
+		return time.Time{}, fmt.Errorf("record: window: %w", err)
+	}
+	if c.Kind == Timestamp {
+		return timestampTime(value), nil
+	}
+	ticks := uuidTicks(value)
+	if ticks < 0 || ticks >= ticksMax {
+		return time.Time{}, errWindowTime
+	}
+	return time.Unix(ticks/1e7, ticks%1e7*100), nil
 }

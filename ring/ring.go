@@ -2,6 +2,7 @@ package ring
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/dunlindb/dunlin/token"
 )
@@ -21,9 +22,9 @@ type Ring struct {
 // table is one placement's part of a Ring.
 type table struct {
 	factor   int        // configured
-	replicas [][]uint16 // per range; equal sets share their slice
+	replicas [][]uint16 // per range, in walk order; equal lists share their slice
 	setOf    []uint16   // per range: index into sets
-	sets     [][]uint16
+	sets     [][]uint16 // distinct sets, each sorted
 }
 
 // New derives the table of a layout. placements are indexed by later calls.
@@ -54,27 +55,37 @@ func New(l *Layout, version uint64, placements []Placement) (*Ring, error) {
 func newTable(l *Layout, p Placement) (table, error) {
 	w := newWalker(l.Members, l.Owners, p)
 	t := table{factor: p.Factor(), replicas: make([][]uint16, token.Ranges), setOf: make([]uint16, token.Ranges)}
-	known := map[string]uint16{}
+	lists, sets := map[string][]uint16{}, map[string]uint16{}
 	var scratch []uint16
-	var name []byte
 	for rng := range t.replicas {
 		scratch, _ = w.replicas(rng, scratch[:0])
 		if len(scratch) == 0 {
 			return table{}, fmt.Errorf("ring: no member can hold a replica of %v", p)
 		}
-		name = name[:0]
-		for _, m := range scratch {
-			name = append(name, byte(m>>8), byte(m))
+		list, ok := lists[name(scratch)]
+		if !ok {
+			list = slices.Clone(scratch)
+			lists[name(list)] = list
 		}
-		set, ok := known[string(name)]
+		slices.Sort(scratch)
+		set, ok := sets[name(scratch)]
 		if !ok {
 			set = uint16(len(t.sets))
-			known[string(name)] = set
-			t.sets = append(t.sets, append([]uint16(nil), scratch...))
+			sets[name(scratch)] = set
+			t.sets = append(t.sets, slices.Clone(scratch))
 		}
-		t.setOf[rng], t.replicas[rng] = set, t.sets[set]
+		t.setOf[rng], t.replicas[rng] = set, list
 	}
 	return t, nil
+}
+
+// name is a map key for a list of members.
+func name(members []uint16) string {
+	b := make([]byte, 0, 2*FactorMax)
+	for _, m := range members {
+		b = append(b, byte(m>>8), byte(m))
+	}
+	return string(b)
 }
 
 // Version is the catalog version of the layout.
@@ -98,16 +109,16 @@ func (r *Ring) Replicas(placement int, rng token.RangeID) []uint16 {
 	return r.tables[placement].replicas[rng]
 }
 
-// SetOf numbers the distinct replica lists of a placement: ranges with equal
-// numbers have equal Replicas.
+// SetOf numbers the distinct replica sets of a placement: ranges with equal
+// numbers have the same Replicas, though perhaps in another order.
 func (r *Ring) SetOf(placement int, rng token.RangeID) uint16 {
 	return r.tables[placement].setOf[rng]
 }
 
-// Sets is how many distinct replica lists a placement has.
+// Sets is how many distinct replica sets a placement has.
 func (r *Ring) Sets(placement int) int { return len(r.tables[placement].sets) }
 
-// SetMembers returns the replica list of a number that SetOf gave.
+// SetMembers returns the replicas of a number that SetOf gave, sorted.
 func (r *Ring) SetMembers(placement int, set uint16) []uint16 {
 	return r.tables[placement].sets[set]
 }

@@ -8,8 +8,9 @@ import (
 	"github.com/dunlindb/dunlin/record"
 )
 
-// The bounds of windows. Every window that a slice crosses costs a seek, so
-// a table is meant to have some hundreds: WindowsMax is where it must stop.
+// The bounds of windows. Every window that a slice crosses costs a seek, so a
+// table is meant to have some hundreds; a retention may not ask for more than
+// WindowsMax.
 const (
 	WindowMin  = time.Hour
 	WindowsMax = 4096

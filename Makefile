@@ -1,0 +1,59 @@
+# Dunlin: everything a developer does goes through here. `make help` lists it.
+GO      ?= go
+BIN     := bin/dunlin
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -X main.version=$(VERSION)
+SEEDS   ?= 10
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/dunlin
+	$(GO) build -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/dunlin
+
+.PHONY: run
+run: build ## run a three-node cluster on this machine, with sample events in it
+	$(BIN) dev --sample
+
+.PHONY: test
+test: lint ## check everything that needs Go and a C compiler alone
+	$(GO) test ./...
+
+.PHONY: lint
+lint: ## gofmt, go vet, staticcheck (the house rules are tests: internal/tidy)
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go' 2>/dev/null || find . -name '*.go')); \
+	  if [ -n "$$unformatted" ]; then echo "run gofmt on:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+.PHONY: race
+race: ## the tests of the packages with goroutines, under the race detector
+	$(GO) test -race -short ./hlc ./storage ./transport ./membership ./catalog ./replica ./coordinator ./httpapi ./client ./node
+
+.PHONY: sim
+sim: ## simulate a cluster: SEEDS=n runs seeds 1..n, SEED=k repeats one and prints its faults
+	$(GO) test ./internal/sim -run TestSeeds -count=1 -timeout 30m $(if $(SEED),-v -seed $(SEED),-seeds $(SEEDS))
+
+.PHONY: fuzz
+fuzz: ## each fuzz target for 20 seconds
+	@for pkg in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+	    echo "$$pkg $$f"; $(GO) test $$pkg -run '^$$' -fuzz "^$$f$$" -fuzztime 20s || exit 1; \
+	  done; \
+	done
+
+.PHONY: bench
+bench: ## the Go benchmarks, with allocations
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+.PHONY: marks
+marks: build ## measure the marks of docs/results.md on this machine (ratios, interleaved)
+	bash scripts/marks.sh
+
+.PHONY: clean
+clean: ## remove what was built and the development cluster's data
+	rm -rf bin dunlin-dev

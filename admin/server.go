@@ -1,0 +1,218 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/dunlindb/dunlin/schema"
+)
+
+// Node is what the admin port shows and does: *node.Node.
+type Node interface {
+	// Unready lists why the node should not be sent requests.
+	Unready() []string
+	Status() (Status, error)
+	// Layout is nil before the node is a member.
+	Layout() *Layout
+	// SetRetention changes how long a table ("keyspace.table") keeps its windows;
+	// 0 is for ever.
+	SetRetention(ctx context.Context, table string, retention time.Duration) error
+}
+
+// Env is what the admin port uses of the node around it.
+type Env struct {
+	Node     Node
+	Gatherer prometheus.Gatherer
+	// Known reports whether a Host header names this node; nil accepts all.
+	Known func(host string) bool
+}
+
+// Server is the admin port's handler.
+type Server struct {
+	env Env
+	mux *http.ServeMux
+}
+
+// operationTimeout bounds a change of the catalog.
+const operationTimeout = 15 * time.Second
+
+// New makes the admin port.
+func New(env Env) (*Server, error) {
+	if env.Node == nil || env.Gatherer == nil {
+		return nil, errors.New("admin: Env.Node and Env.Gatherer are needed")
+	}
+	s := &Server{env: env, mux: http.NewServeMux()}
+	s.mux.HandleFunc("GET /healthz", s.health)
+	s.mux.HandleFunc("GET /readyz", s.ready)
+	s.mux.Handle("GET /metrics", promhttp.HandlerFor(env.Gatherer, promhttp.HandlerOpts{EnableOpenMetrics: true}))
+	s.mux.HandleFunc("GET /v1/status", s.status)
+	s.mux.HandleFunc("GET /v1/layout", s.layout)
+	s.mux.HandleFunc("PUT /v1/tables/{table}", s.setTable)
+	s.mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	s.mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+	s.mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	s.mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	s.mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	return s, nil
+}
+
+// ServeHTTP answers one request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if s.env.Known != nil && !s.env.Known(r.Host) {
+		fail(w, http.StatusMisdirectedRequest, fmt.Sprintf("this node does not serve the host %q; use its address, or add the name to http.hosts", r.Host), "")
+		return
+	}
+	s.mux.ServeHTTP(w, r)
+}
+
+// Run serves until ctx ends and requests in flight are answered.
+func (s *Server) Run(ctx context.Context, l net.Listener) error {
+	server := &http.Server{Handler: s, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(l) }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("admin: serve: %w", err)
+	case <-ctx.Done():
+	}
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	err := server.Shutdown(drain)
+	if err != nil {
+		err = server.Close() // a profile or scrape that takes longer is cut off
+	}
+	<-served
+	return err
+}
+
+func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
+	_, _ = io.WriteString(w, "ok\n") // a client that is gone hears nothing
+}
+
+func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
+	reasons := s.env.Node.Unready()
+	if len(reasons) == 0 {
+		_, _ = io.WriteString(w, "ready\n")
+		return
+	}
+	w.WriteHeader(http.StatusServiceUnavailable)
+	_, _ = io.WriteString(w, strings.Join(reasons, "\n")+"\n")
+}
+
+func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
+	status, err := s.env.Node.Status()
+	if err != nil {
+		fail(w, http.StatusInternalServerError, err.Error(), "")
+		return
+	}
+	answer(w, status)
+}
+
+func (s *Server) layout(w http.ResponseWriter, _ *http.Request) {
+	layout := s.env.Node.Layout()
+	if layout == nil {
+		fail(w, http.StatusServiceUnavailable, "this node has not joined a cluster yet", "")
+		return
+	}
+	answer(w, layout)
+}
+
+// tableChange is the body of PUT /v1/tables/{table}.
+type tableChange struct {
+	Retention *string `json:"retention"`
+}
+
+func (s *Server) setTable(w http.ResponseWriter, r *http.Request) {
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+		fail(w, http.StatusUnsupportedMediaType, "give Content-Type application/json", "")
+		return
+	}
+	var change tableChange
+	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&change); err != nil {
+		fail(w, http.StatusBadRequest, err.Error(), "")
+		return
+	}
+	if change.Retention == nil {
+		fail(w, http.StatusBadRequest, `give {"retention": "30d"} or {"retention": "unlimited"}`, "retention")
+		return
+	}
+	retention, err := ParseRetention(*change.Retention)
+	if err != nil {
+		fail(w, http.StatusBadRequest, err.Error(), "retention")
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), operationTimeout)
+	defer cancel()
+	var missing *schema.NotFoundError
+	switch err := s.env.Node.SetRetention(ctx, r.PathValue("table"), retention); {
+	case errors.As(err, &missing):
+		fail(w, http.StatusNotFound, err.Error(), "table")
+	case errors.Is(err, context.DeadlineExceeded):
+		fail(w, http.StatusServiceUnavailable, err.Error(), "")
+	case err != nil:
+		fail(w, http.StatusConflict, err.Error(), "")
+	default:
+		answer(w, map[string]string{"table": r.PathValue("table"), "retention": *change.Retention})
+	}
+}
+
+// ParseRetention reads a length of time with days and weeks (30d, 2w, 36h), or
+// "unlimited".
+func ParseRetention(text string) (time.Duration, error) {
+	if text == "unlimited" {
+		return 0, nil
+	}
+	bad := fmt.Errorf("retention is %q: give a length of time such as 30d, 26w or 36h, or unlimited", text)
+	unit, number := time.Duration(1), text
+	for suffix, u := range map[string]time.Duration{"d": 24 * time.Hour, "w": 7 * 24 * time.Hour} {
+		if n, ok := strings.CutSuffix(text, suffix); ok {
+			unit, number = u, n
+		}
+	}
+	if unit == 1 {
+		d, err := time.ParseDuration(text)
+		if err != nil || d <= 0 {
+			return 0, bad
+		}
+		return d, nil
+	}
+	var n int64
+	if _, err := fmt.Sscanf(number, "%d", &n); err != nil || fmt.Sprint(n) != number || n < 1 || n > 100_000 {
+		return 0, bad
+	}
+	return time.Duration(n) * unit, nil
+}
+
+func answer(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	_ = encoder.Encode(v) // the types are ours; a client that is gone hears nothing
+}
+
+// fail answers with a problem (RFC 9457).
+func fail(w http.ResponseWriter, status int, detail, field string) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(struct {
+		Type   string `json:"type"`
+		Title  string `json:"title"`
+		Status int    `json:"status"`
+		Detail string `json:"detail"`
+		Field  string `json:"field,omitempty"`
+	}{"about:blank", http.StatusText(status), status, detail, field})
+}

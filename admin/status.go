@@ -1,0 +1,83 @@
+package admin
+
+import "time"
+
+// Status is what a node knows of itself and its cluster.
+type Status struct {
+	Cluster        string   `json:"cluster"`
+	ClusterID      string   `json:"cluster_id"`
+	Generation     uint64   `json:"generation"`
+	CatalogVersion uint64   `json:"catalog_version"`
+	Sealed         bool     `json:"sealed"` // data exists: joining needs rebalancing
+	Node           string   `json:"node"`   // this node
+	Version        string   `json:"version"`
+	Boot           uint64   `json:"boot"` // number of this start
+	UptimeSeconds  float64  `json:"uptime_seconds"`
+	Ready          bool     `json:"ready"`
+	Unready        []string `json:"unready,omitempty"` // why not
+	Members        []Member `json:"members"`
+	Storage        Storage  `json:"storage"`
+	Tables         []Table  `json:"tables"`
+}
+
+// Member is one node of the cluster as this node sees it.
+type Member struct {
+	ID         string     `json:"id"`
+	HTTP       string     `json:"http"`
+	Internode  string     `json:"internode"`
+	Gossip     string     `json:"gossip"`
+	Admin      string     `json:"admin"`
+	Zone       string     `json:"zone"`
+	Datacenter string     `json:"datacenter"`
+	State      string     `json:"state"`
+	Voter      bool       `json:"voter"`
+	Self       bool       `json:"self,omitempty"`
+	Alive      bool       `json:"alive"`
+	Since      *time.Time `json:"since,omitempty"` // of the last change of Alive, as gossip saw it
+	Detail     string     `json:"detail,omitempty"`
+	// Ranges that the member owns, and replicas that it holds of all ranges, for
+	// the built-in keyspace.
+	RangesOwned  int `json:"ranges_owned"`
+	ReplicasHeld int `json:"replicas_held"`
+}
+
+// Storage is what this node keeps on disk.
+type Storage struct {
+	Bytes        uint64 `json:"bytes"`
+	RowsEstimate uint64 `json:"rows_estimate"`
+}
+
+// Table is one table, with this node's share of it.
+type Table struct {
+	Name             string     `json:"name"`
+	Bytes            uint64     `json:"bytes"` // on this node's disk, logs not counted
+	Windows          int        `json:"windows,omitempty"`
+	WindowSeconds    int64      `json:"window_seconds,omitempty"`
+	RetentionSeconds int64      `json:"retention_seconds,omitempty"` // 0: unlimited
+	Floor            *time.Time `json:"floor,omitempty"`             // nothing from before is kept
+}
+
+// Layout sums up the owner table, by keyspace.
+type Layout struct {
+	CatalogVersion uint64           `json:"catalog_version"`
+	Ranges         int              `json:"ranges"`
+	Keyspaces      []KeyspaceLayout `json:"keyspaces"`
+}
+
+// KeyspaceLayout is how one keyspace's replicas are spread.
+type KeyspaceLayout struct {
+	Keyspace          string       `json:"keyspace"`
+	Strategy          string       `json:"strategy"`
+	ReplicationFactor int          `json:"replication_factor"`
+	ReplicaSets       int          `json:"replica_sets"` // distinct ones
+	Balance           float64      `json:"balance"`      // most replicas on a node ÷ the mean
+	Nodes             []NodeLayout `json:"nodes"`
+}
+
+// NodeLayout is one node's share of a keyspace.
+type NodeLayout struct {
+	ID           string `json:"id"`
+	Zone         string `json:"zone"`
+	RangesOwned  int    `json:"ranges_owned"`
+	ReplicasHeld int    `json:"replicas_held"`
+}

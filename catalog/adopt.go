@@ -1,0 +1,60 @@
+package catalog
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+)
+
+// adopt takes a decided document, unless this node has it or a later one: makes it
+// durable, has the node serve by it, and shows it.
+func (c *Catalog) adopt(ctx context.Context, raw []byte) error {
+	if cur := c.current.Load(); cur != nil && sha256.Sum256(raw) == cur.hash {
+		return nil
+	}
+	next, err := decode(raw)
+	if err != nil {
+		return err
+	}
+	if err := c.adopting.acquire(ctx); err != nil {
+		return err
+	}
+	defer c.adopting.release()
+	cur := c.current.Load()
+	if cur != nil {
+		if next.doc.Cluster != cur.doc.Cluster {
+			return &ForeignError{What: "a document", Theirs: next.doc.Cluster.String(), Ours: cur.doc.Cluster.String()}
+		}
+		if !cur.newer(next.doc.Generation, next.doc.Version) {
+			return c.agree(cur, next)
+		}
+	}
+	if _, ok := next.doc.Member(c.self); !ok {
+		return &RefusedError{Node: c.self.String(), Reason: "unknown",
+			Detail: fmt.Sprintf("version %d of the catalog does not have it as a member", next.doc.Version)}
+	}
+	if err := c.env.Meta.Set(documentKey, raw); err != nil {
+		return fmt.Errorf("catalog: store version %d: %w", next.doc.Version, err)
+	}
+	c.durable.Store(next)
+	if err := c.env.OnAdopt(next.view); err != nil {
+		return fmt.Errorf("catalog: adopt version %d: %w", next.doc.Version, err)
+	}
+	c.current.Store(next)
+	c.metrics.adoptions.Inc()
+	c.metrics.serve(next)
+	c.log.Info("catalog adopted", "version", next.doc.Version, "generation", next.doc.Generation,
+		"hash", next.hash.String(), "members", len(next.doc.Layout.Members), "sealed", next.doc.Sealed)
+	return nil
+}
+
+// agree checks that a document which is not newer does not contradict ours.
+func (c *Catalog) agree(cur, other *edition) error {
+	if other.doc.Generation != cur.doc.Generation || other.doc.Version != cur.doc.Version || other.hash == cur.hash {
+		return nil
+	}
+	c.metrics.conflicts.Inc()
+	c.log.Error("two different catalog documents have one version: agreement was broken",
+		"version", cur.doc.Version, "ours", cur.hash.String(), "theirs", other.hash.String())
+	return invalidf("two different documents have version %d: %s here, %s there", cur.doc.Version, cur.hash, other.hash)
+}

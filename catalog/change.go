@@ -1,0 +1,130 @@
+package catalog
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/dunlindb/dunlin/ring"
+)
+
+// Seal marks that data may exist, which the first write of a cluster needs: from
+// then on ownership changes only by moving data. It is refused with
+// *TooFewMembersError while a keyspace wants more replicas than there are members.
+// Several nodes may seal at once.
+func (c *Catalog) Seal(ctx context.Context) error {
+	if d := c.Document(); d != nil && d.Sealed {
+		return nil
+	}
+	return c.Propose(ctx, func(d Document) (Document, error) {
+		if d.Sealed {
+			return d, ErrUnchanged
+		}
+		if err := checkMembers(&d); err != nil {
+			return d, err
+		}
+		d.Sealed = true
+		return d, nil
+	})
+}
+
+// checkMembers wants enough members for every keyspace's replicas.
+func checkMembers(d *Document) error {
+	in := map[string]int{}
+	for _, m := range d.Layout.Members {
+		in[m.Datacenter]++
+	}
+	for _, k := range d.Schema.Keyspaces {
+		if k.Replication.Strategy == ring.SimpleStrategy {
+			if n, factor := len(d.Layout.Members), k.Replication.Factor(); n < factor {
+				return &TooFewMembersError{Keyspace: k.Name, Members: n, Factor: factor}
+			}
+			continue
+		}
+		for dc, factor := range k.Replication.Factors {
+			if in[dc] < factor {
+				return &TooFewMembersError{Keyspace: k.Name, Datacenter: dc, Members: in[dc], Factor: factor}
+			}
+		}
+	}
+	return nil
+}
+
+// SetRetention changes how long a windowed table, "keyspace.table", keeps its rows;
+// 0 is for ever. What has been retired stays so.
+func (c *Catalog) SetRetention(ctx context.Context, table string, d time.Duration) error {
+	keyspace, name, ok := strings.Cut(table, ".")
+	if !ok || keyspace == "" || name == "" {
+		return fmt.Errorf("catalog: table is %q: give keyspace.table", table)
+	}
+	return c.Propose(ctx, func(doc Document) (Document, error) {
+		next, err := doc.Schema.WithRetention(keyspace, name, d)
+		if err != nil {
+			return doc, err
+		}
+		if doc.Schema.TableNamed(keyspace, name).Retention.Duration() == d {
+			return doc, ErrUnchanged
+		}
+		doc.Schema = next
+		return doc, nil
+	})
+}
+
+// AdvanceFloors retires the windows of all tables whose retention has passed at a
+// time. Only voters propose it; the others, and calls with nothing to do, return
+// at once.
+func (c *Catalog) AdvanceFloors(ctx context.Context, now time.Time) error {
+	d := c.Document()
+	if d == nil {
+		return nil
+	}
+	if me, ok := d.Member(c.self); !ok || !me.Voter {
+		return nil
+	}
+	if _, due := d.Schema.RaiseFloors(now); !due {
+		return nil
+	}
+	return c.Propose(ctx, func(d Document) (Document, error) {
+		next, due := d.Schema.RaiseFloors(now)
+		if !due {
+			return d, ErrUnchanged
+		}
+		d.Schema = next
+		return d, nil
+	})
+}
+
+// runAddresses proposes this node's addresses once if they differ from those in
+// the document: it was restarted with others.
+func (c *Catalog) runAddresses(ctx context.Context) {
+	wait := backoff{}
+	for ctx.Err() == nil && c.current.Load() != nil {
+		err := c.proposeAddresses(ctx)
+		if err == nil {
+			return
+		}
+		c.quiet.warn("addresses", "this node's new addresses are not agreed yet", "error", err)
+		if !c.pause(ctx, &wait) {
+			return
+		}
+	}
+}
+
+func (c *Catalog) proposeAddresses(ctx context.Context) error {
+	if me, ok := c.current.Load().doc.Member(c.self); ok && me.Addresses == c.cfg.Addresses {
+		return nil
+	}
+	return c.Propose(ctx, func(d Document) (Document, error) {
+		me, ok := d.Member(c.self)
+		if !ok || me.Addresses == c.cfg.Addresses {
+			return d, ErrUnchanged
+		}
+		if err := checkFree(&d, c.member()); err != nil {
+			return d, err
+		}
+		var err error
+		d.Layout, err = d.Layout.WithAddresses(c.self, c.cfg.Addresses)
+		return d, err
+	})
+}

@@ -1,0 +1,218 @@
+package catalog
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/dunlindb/dunlin/ring"
+	"github.com/dunlindb/dunlin/schema"
+	"github.com/dunlindb/dunlin/transport"
+)
+
+// Bootstrap makes a new cluster with this node as its only member. If the node is
+// a member already, nothing happens.
+func (c *Catalog) Bootstrap(ctx context.Context) error {
+	if d := c.Document(); d != nil {
+		c.log.Info("this node is a member already: not bootstrapping", "cluster", d.Name, "id", d.Cluster)
+		return nil
+	}
+	cluster, err := uuid.NewRandomFromReader(c.env.Entropy)
+	if err != nil {
+		return fmt.Errorf("catalog: make the cluster's id: %w", err)
+	}
+	d := &Document{
+		Format: format, Cluster: cluster, Name: c.cfg.Name, Version: 1,
+		Settings:  Settings{ReplicationFactor: c.cfg.ReplicationFactor},
+		GossipKey: make([]byte, gossipKeyBytes),
+		Layout:    ring.Bootstrap(c.member(), 1),
+		Schema:    schema.Builtin(c.cfg.ReplicationFactor, c.cfg.Datacenter),
+	}
+	if d.Proposal, err = uuid.NewRandomFromReader(c.env.Entropy); err != nil {
+		return fmt.Errorf("catalog: make a proposal id: %w", err)
+	}
+	if _, err := io.ReadFull(c.env.Entropy, d.GossipKey); err != nil {
+		return fmt.Errorf("catalog: make the gossip key: %w", err)
+	}
+	raw, err := encode(d)
+	if err != nil {
+		return err
+	}
+	c.log.Info("new cluster", "name", d.Name, "id", d.Cluster, "replication_factor", c.cfg.ReplicationFactor)
+	return c.adopt(ctx, raw)
+}
+
+// Join asks the nodes at seeds, one after another and again after a pause, to
+// propose this node as a member, until one has or ctx ends. A refusal that will
+// not change, such as that of a sealed cluster, is returned at once. If the node is
+// a member already, seeds are only checked to be of the same cluster.
+func (c *Catalog) Join(ctx context.Context, seeds []string) error {
+	if len(seeds) == 0 {
+		return errors.New("catalog: joining needs the address of at least one member")
+	}
+	if c.current.Load() != nil {
+		return c.checkSeeds(ctx, seeds)
+	}
+	wait := backoff{}
+	for {
+		var errs []error
+		for _, seed := range seeds {
+			err := c.joinAt(ctx, seed)
+			if err == nil {
+				return nil
+			}
+			if permanent(err) {
+				return fmt.Errorf("catalog: joining at %s: %w", seed, err)
+			}
+			errs = append(errs, fmt.Errorf("%s: %w", seed, err))
+		}
+		c.quiet.warn("join", "not joined yet", "error", errors.Join(errs...))
+		if !c.pause(ctx, &wait) {
+			return fmt.Errorf("catalog: joining: %w; last: %w", ctx.Err(), errors.Join(errs...))
+		}
+	}
+}
+
+func (c *Catalog) joinAt(ctx context.Context, seed string) error {
+	body, err := json.Marshal(joinRequest{Member: c.member()})
+	if err != nil {
+		return fmt.Errorf("catalog: encode a join: %w", err)
+	}
+	// The member proposes on our behalf, which takes as long as a proposal may.
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.ProposeTimeout+c.cfg.CallTimeout)
+	defer cancel()
+	raw, err := c.env.Caller.Control(ctx, seed, callJoin, body)
+	if err != nil {
+		return err
+	}
+	return c.adopt(ctx, raw)
+}
+
+// checkSeeds refuses to start a node of one cluster with seeds of another. Seeds
+// that do not answer, or belong to no cluster yet, say nothing.
+func (c *Catalog) checkSeeds(ctx context.Context, seeds []string) error {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.CallTimeout)
+	defer cancel()
+	ours := c.Document()
+	errs := make([]error, len(seeds))
+	var wg sync.WaitGroup
+	for i, seed := range seeds {
+		wg.Go(func() {
+			h, err := c.env.Caller.Probe(ctx, seed)
+			if err == nil && h.Cluster != uuid.Nil && h.Cluster != ours.Cluster {
+				errs[i] = &ForeignError{What: "the node at " + seed, Theirs: fmt.Sprintf("%q (%s)", h.ClusterName, h.Cluster),
+					Ours: fmt.Sprintf("%q (%s), whose data is in its directory", ours.Name, ours.Cluster)}
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// handleJoin proposes a node as a member, after it was found at its address. A
+// node that is a member already gets the document again: an answer may have been
+// lost.
+func (c *Catalog) handleJoin(ctx context.Context, from transport.Hello, body []byte) ([]byte, error) {
+	var req joinRequest
+	if err := parse(callJoin, body, &req); err != nil {
+		return nil, err
+	}
+	cur := c.current.Load()
+	if cur == nil {
+		return nil, ErrNoCatalog
+	}
+	joiner := req.Member
+	if err := c.checkJoiner(cur, from, joiner); err != nil {
+		return nil, err
+	}
+	if m, ok := cur.doc.Member(joiner.ID); ok && m.Addresses == joiner.Addresses {
+		return cur.raw, nil
+	}
+	if cur.doc.Sealed {
+		return nil, &SealedError{}
+	}
+	if err := c.identify(ctx, joiner); err != nil {
+		return nil, err
+	}
+	start := time.Now()
+	err := c.Propose(ctx, func(d Document) (Document, error) { return withMember(d, joiner) })
+	if err != nil {
+		return nil, err
+	}
+	cur = c.current.Load()
+	c.log.Info("member joined", "member", joiner.ID, "address", joiner.Internode, "zone", joiner.Zone,
+		"version", cur.doc.Version, "took", time.Since(start))
+	return cur.raw, nil
+}
+
+func (c *Catalog) checkJoiner(cur *edition, from transport.Hello, joiner ring.Member) error {
+	switch {
+	case joiner.ID == uuid.Nil || joiner.ID != from.Node:
+		return invalidf("node %s asks for the membership of node %s", from.Node, joiner.ID)
+	case from.Cluster != uuid.Nil && from.Cluster != cur.doc.Cluster:
+		return c.checkCluster(cur, from)
+	case joiner.Zone == "" || len(joiner.Zone) > nameMax || joiner.Datacenter == "" || len(joiner.Datacenter) > nameMax:
+		return invalidf("node %s names no zone or datacenter", joiner.ID)
+	}
+	if err := checkAddresses(joiner.Addresses); err != nil {
+		return invalidf("node %s: %v", joiner.ID, err)
+	}
+	return nil
+}
+
+// identify dials a joiner's advertised address: a node that others cannot reach, or
+// take for another, must not become a voter.
+func (c *Catalog) identify(ctx context.Context, joiner ring.Member) error {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.CallTimeout)
+	defer cancel()
+	h, err := c.env.Caller.Probe(ctx, joiner.Internode)
+	if err != nil {
+		return fmt.Errorf("catalog: node %s cannot be reached at its advertised address %s: %w", joiner.ID, joiner.Internode, err)
+	}
+	if h.Node != joiner.ID {
+		return &RefusedError{Node: joiner.ID.String(), Reason: "address",
+			Detail: fmt.Sprintf("at its advertised address %s answers node %s: check advertise.host", joiner.Internode, h.Node)}
+	}
+	return nil
+}
+
+// withMember is the change of a join.
+func withMember(d Document, joiner ring.Member) (Document, error) {
+	if m, ok := d.Member(joiner.ID); ok {
+		if m.Addresses == joiner.Addresses {
+			return d, ErrUnchanged
+		}
+		if err := checkFree(&d, joiner); err != nil {
+			return d, err
+		}
+		var err error
+		d.Layout, err = d.Layout.WithAddresses(joiner.ID, joiner.Addresses)
+		return d, err
+	}
+	if d.Sealed {
+		return d, &SealedError{}
+	}
+	if err := checkFree(&d, joiner); err != nil {
+		return d, err
+	}
+	var err error
+	d.Layout, err = d.Layout.Join(d.Version+1, []ring.Member{joiner}, d.Schema.Placements())
+	return d, err
+}
+
+// checkFree refuses an address that another member has.
+func checkFree(d *Document, m ring.Member) error {
+	for _, other := range d.Layout.Members {
+		if other.ID != m.ID && (other.Internode == m.Internode || other.Gossip == m.Gossip) {
+			return &RefusedError{Node: m.ID.String(), Reason: "address",
+				Detail: fmt.Sprintf("member %s has the address %s: use that member's directory, or another address", other.ID, other.Internode)}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,69 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// Admin talks to one node's admin port.
+type Admin struct {
+	base string
+	http *http.Client
+}
+
+// NewAdmin makes a client of an admin port, such as http://127.0.0.1:7483.
+func NewAdmin(base string) (*Admin, error) {
+	u, err := url.Parse(base)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+		return nil, fmt.Errorf("client: %q is no admin port: give a URL such as http://127.0.0.1:7483", base)
+	}
+	return &Admin{base: strings.TrimSuffix(base, "/"), http: &http.Client{Timeout: 20 * time.Second}}, nil
+}
+
+// Status returns the node's status as JSON.
+func (a *Admin) Status(ctx context.Context) (json.RawMessage, error) {
+	return a.call(ctx, http.MethodGet, "/v1/status", nil)
+}
+
+// Layout returns the owner table's summary as JSON.
+func (a *Admin) Layout(ctx context.Context) (json.RawMessage, error) {
+	return a.call(ctx, http.MethodGet, "/v1/layout", nil)
+}
+
+// SetRetention changes how long a table ("keyspace.table") keeps its windows:
+// "30d", "26w", "36h", or "unlimited".
+func (a *Admin) SetRetention(ctx context.Context, table, retention string) (json.RawMessage, error) {
+	body, err := json.Marshal(map[string]string{"retention": retention})
+	if err != nil {
+		return nil, fmt.Errorf("client: %w", err)
+	}
+	return a.call(ctx, http.MethodPut, "/v1/tables/"+url.PathEscape(table), body)
+}
+
+func (a *Admin) call(ctx context.Context, method, path string, body []byte) (json.RawMessage, error) {
+	req, err := http.NewRequestWithContext(ctx, method, a.base+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("client: %w", err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := a.http.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("client: %w", err)
+	}
+	if resp.StatusCode >= 400 {
+		return nil, readProblem(resp)
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
+	if err != nil {
+		return nil, fmt.Errorf("client: read the answer: %w", err)
+	}
+	return data, nil
+}

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// fleet is the child processes of a development cluster. It owns one
+// goroutine a child, which ends when the child does.
+type fleet struct {
+	binary string
+	out    io.Writer
+	kids   []*child
+	deaths chan *child
+}
+
+// child is one running `dunlin serve`.
+type child struct {
+	node devNode
+	cmd  *exec.Cmd
+	log  *os.File
+	done chan struct{} // closed when the process has ended
+	err  error         // how it ended; valid after done
+}
+
+// stopPatience is how long a node may take to stop before it is killed.
+const stopPatience = 20 * time.Second
+
+func newFleet(binary string, out io.Writer) *fleet {
+	return &fleet{binary: binary, out: out, deaths: make(chan *child, 64)}
+}
+
+func (f *fleet) startAll(plan []devNode) error {
+	for _, n := range plan {
+		c, err := f.start(n)
+		if err != nil {
+			return fmt.Errorf("dev: start %s: %w", n.name, err)
+		}
+		f.kids = append(f.kids, c)
+		f.describe(c)
+	}
+	return nil
+}
+
+func (f *fleet) start(n devNode) (*child, error) {
+	if err := os.MkdirAll(filepath.Dir(n.dir), 0o755); err != nil {
+		return nil, err
+	}
+	log, err := os.OpenFile(n.dir+".log", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(f.binary, n.args()...)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = childAttributes()
+	if err := cmd.Start(); err != nil {
+		return nil, errors.Join(err, log.Close())
+	}
+	c := &child{node: n, cmd: cmd, log: log, done: make(chan struct{})}
+	go func() {
+		c.err = errors.Join(cmd.Wait(), log.Close())
+		close(c.done)
+		f.deaths <- c
+	}()
+	return c, nil
+}
+
+// describe prints a node's addresses, its PID, and the command that starts it by hand.
+func (f *fleet) describe(c *child) {
+	fmt.Fprintf(f.out, "%-4s pid %-7d http %s  admin %s  log %s.log\n     start it by hand: %s %s\n",
+		c.node.name, c.cmd.Process.Pid, c.node.httpURL(), c.node.adminURL(), c.node.dir,
+		f.binary, strings.Join(c.node.args(), " "))
+}
+
+// waitReady polls the nodes' /readyz until all answer 200.
+func (f *fleet) waitReady(ctx context.Context) error {
+	client := &http.Client{Timeout: time.Second}
+	for _, c := range f.kids {
+		for !isReady(ctx, client, c.node.adminURL()) {
+			select {
+			case <-c.done:
+				return fmt.Errorf("%s ended before it was ready (%v); the end of its log:\n%s", c.node.name, c.err, tail(c.node.dir+".log"))
+			case <-ctx.Done():
+				return fmt.Errorf("%s was not ready in time; the end of its log:\n%s", c.node.name, tail(c.node.dir+".log"))
+			case <-time.After(50 * time.Millisecond):
+			}
+		}
+	}
+	return nil
+}
+
+func isReady(ctx context.Context, client *http.Client, admin string) bool {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, admin+"/readyz", nil)
+	if err != nil {
+		return false
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return false
+	}
+	defer resp.Body.Close()
+	return resp.StatusCode == http.StatusOK
+}
+
+func (f *fleet) printReady() {
+	fmt.Fprintf(f.out, "\n%d nodes are ready.\n", len(f.kids))
+}
+
+// watch says when a node dies, and leaves it dead, until ctx ends or none is left.
+func (f *fleet) watch(ctx context.Context) error {
+	for living := len(f.kids); living > 0; {
+		select {
+		case <-ctx.Done():
+			fmt.Fprintln(f.out, "\nstopping …")
+			return nil
+		case c := <-f.deaths:
+			living--
+			fmt.Fprintf(f.out, "%s (pid %d) died: %v. It stays dead; to start it again:\n     %s %s\n",
+				c.node.name, c.cmd.Process.Pid, c.err, f.binary, strings.Join(c.node.args(), " "))
+		}
+	}
+	return errors.New("all nodes are dead; see their logs")
+}
+
+// stop ends all nodes gracefully, and by force when one takes too long.
+func (f *fleet) stop() {
+	for _, c := range f.kids {
+		_ = c.cmd.Process.Signal(syscall.SIGTERM) // fails only when it has ended already
+	}
+	patience := time.NewTimer(stopPatience)
+	defer patience.Stop()
+	for _, c := range f.kids {
+		select {
+		case <-c.done:
+		case <-patience.C:
+			for _, late := range f.kids {
+				_ = late.cmd.Process.Kill()
+			}
+			<-c.done
+		}
+	}
+}
+
+// tail is the last lines of a log file.
+func tail(path string) string {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err.Error()
+	}
+	lines := strings.Split(strings.TrimRight(string(data), "\n"), "\n")
+	return strings.Join(lines[max(0, len(lines)-8):], "\n")
+}

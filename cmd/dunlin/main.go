@@ -1,0 +1,82 @@
+// Command dunlin is the one binary of Dunlin: it serves a node, runs a
+// development cluster, shows and changes a cluster's state, writes and reads
+// events and keys, and generates load.
+//
+// Every command takes its settings from flags alone, except serve, which also
+// reads a file and the environment (package config). Results go to standard
+// output, as a table or as JSON (-o json); everything else, progress bars
+// included, goes to standard error, so that commands can be piped. The exit
+// code is 0 on success, 1 on failure, and 2 for a wrong command line.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// version is set by the Makefile.
+var version = "dev"
+
+// The ports of the outer contract.
+const (
+	defaultHTTPPort      = 7480
+	defaultInternodePort = 7481
+	defaultGossipPort    = 7482
+	defaultAdminPort     = 7483
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:])
+	stop()
+	os.Exit(code)
+}
+
+// usageError is a wrong command line.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+func run(ctx context.Context, args []string) int {
+	root := newRootCommand()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintln(os.Stderr, "dunlin:", err)
+	var usage *usageError
+	if errors.As(err, &usage) {
+		fmt.Fprintln(os.Stderr, "Run the command with --help for its flags and examples.")
+		return 2
+	}
+	return 1
+}
+
+func newRootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "dunlin",
+		Short: "A leaderless database for events that must be written",
+		Long: `Dunlin is a leaderless, Dynamo-style AP database: consistent-hash ring, quorum
+reads and writes tuned per request, last write wins, over a Pebble LSM store.`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Version:       version,
+	}
+	root.SetVersionTemplate("dunlin {{.Version}}\n")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	root.AddCommand(
+		newServeCommand(), newDevCommand(),
+		newStatusCommand(), newLayoutCommand(), newTableCommand(),
+		newEventCommand(), newKVCommand(), newBenchCommand(),
+		newVersionCommand(),
+	)
+	return root
+}

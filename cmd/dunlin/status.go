@@ -1,0 +1,213 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dunlindb/dunlin/admin"
+)
+
+func newStatusCommand() *cobra.Command {
+	var port adminFlag
+	var output outputFlag
+	cmd := &cobra.Command{
+		Use:     "status",
+		Short:   "Show the cluster as one node sees it: members, liveness, ranges, storage",
+		Example: "  dunlin status\n  dunlin status --admin http://127.0.0.2:7483 -o json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := port.client()
+			if err != nil {
+				return &usageError{err}
+			}
+			raw, err := c.Status(cmd.Context())
+			if err != nil {
+				return fmt.Errorf("status: %w", err)
+			}
+			var s admin.Status
+			return show(cmd.OutOrStdout(), output, raw, &s, func(out io.Writer) error { return printStatus(out, s) })
+		},
+	}
+	port.add(cmd)
+	output.add(cmd, "table", "json")
+	return cmd
+}
+
+// show prints an answer as it came, or decodes it for a table.
+func show(out io.Writer, o outputFlag, raw json.RawMessage, into any, table func(io.Writer) error) error {
+	if o.json() {
+		var any any
+		if err := json.Unmarshal(raw, &any); err != nil {
+			return fmt.Errorf("read the answer: %w", err)
+		}
+		return printJSON(out, any)
+	}
+	if err := json.Unmarshal(raw, into); err != nil {
+		return fmt.Errorf("read the answer: %w", err)
+	}
+	return table(out)
+}
+
+func printStatus(out io.Writer, s admin.Status) error {
+	sealed := "open: no data yet, nodes may join"
+	if s.Sealed {
+		sealed = "sealed: holds data"
+	}
+	fmt.Fprintf(out, "cluster %s (%s), catalog version %d, %s\n", s.Cluster, s.ClusterID, s.CatalogVersion, sealed)
+	fmt.Fprintf(out, "this node: %s, version %s, boot %d, up %s, %s on disk, about %d rows\n", short(s.Node), s.Version, s.Boot,
+		(time.Duration(s.UptimeSeconds) * time.Second).String(), bytesText(s.Storage.Bytes), s.Storage.RowsEstimate)
+	if !s.Ready {
+		fmt.Fprintf(out, "NOT READY: %s\n", strings.Join(s.Unready, "; "))
+	}
+	fmt.Fprintln(out)
+	var rows [][]string
+	for _, m := range s.Members {
+		rows = append(rows, []string{short(m.ID), m.HTTP, m.Zone, aliveText(m), sinceText(m.Since), strconv.Itoa(m.RangesOwned), strconv.Itoa(m.ReplicasHeld), m.Detail})
+	}
+	if err := printTable(out, []string{"MEMBER", "HTTP", "ZONE", "ALIVE", "SINCE", "RANGES OWNED", "REPLICAS HELD", ""}, rows); err != nil {
+		return err
+	}
+	fmt.Fprintln(out)
+	rows = nil
+	for _, t := range s.Tables {
+		rows = append(rows, []string{t.Name, bytesText(t.Bytes), windowsText(t), retentionText(t)})
+	}
+	return printTable(out, []string{"TABLE", "ON THIS DISK", "WINDOWS", "RETENTION"}, rows)
+}
+
+func short(id string) string { return id[:min(8, len(id))] }
+
+func aliveText(m admin.Member) string {
+	switch {
+	case m.Self:
+		return "yes (this node)"
+	case m.Alive:
+		return "yes"
+	}
+	return "NO"
+}
+
+func sinceText(t *time.Time) string {
+	if t == nil {
+		return "-"
+	}
+	return t.UTC().Format("2006-01-02 15:04:05Z")
+}
+
+func windowsText(t admin.Table) string {
+	if t.WindowSeconds == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%d of %s", t.Windows, daysText(t.WindowSeconds))
+}
+
+func retentionText(t admin.Table) string {
+	switch {
+	case t.WindowSeconds == 0:
+		return "-"
+	case t.RetentionSeconds == 0:
+		return "unlimited"
+	}
+	return daysText(t.RetentionSeconds)
+}
+
+func daysText(seconds int64) string {
+	if days := seconds / 86400; days > 0 && seconds%86400 == 0 {
+		return strconv.FormatInt(days, 10) + "d"
+	}
+	return (time.Duration(seconds) * time.Second).String()
+}
+
+// bytesText writes a size with a binary unit.
+func bytesText(n uint64) string {
+	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
+	value, unit := float64(n), 0
+	for value >= 1024 && unit < len(units)-1 {
+		value, unit = value/1024, unit+1
+	}
+	if unit == 0 {
+		return fmt.Sprintf("%d B", n)
+	}
+	return fmt.Sprintf("%.1f %s", value, units[unit])
+}
+
+func newLayoutCommand() *cobra.Command {
+	var port adminFlag
+	var output outputFlag
+	cmd := &cobra.Command{
+		Use:     "layout",
+		Short:   "Show the owner table: ranges and replicas per node, and how even they are",
+		Example: "  dunlin layout -o json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := port.client()
+			if err != nil {
+				return &usageError{err}
+			}
+			raw, err := c.Layout(cmd.Context())
+			if err != nil {
+				return fmt.Errorf("layout: %w", err)
+			}
+			var l admin.Layout
+			return show(cmd.OutOrStdout(), output, raw, &l, func(out io.Writer) error { return printLayout(out, l) })
+		},
+	}
+	port.add(cmd)
+	output.add(cmd, "table", "json")
+	return cmd
+}
+
+func printLayout(out io.Writer, l admin.Layout) error {
+	fmt.Fprintf(out, "catalog version %d, %d ranges\n", l.CatalogVersion, l.Ranges)
+	for _, k := range l.Keyspaces {
+		fmt.Fprintf(out, "\nkeyspace %s: %s, %d replicas, %d replica sets, balance %.3f (most ÷ mean)\n", k.Keyspace, k.Strategy, k.ReplicationFactor, k.ReplicaSets, k.Balance)
+		var rows [][]string
+		for _, n := range k.Nodes {
+			rows = append(rows, []string{short(n.ID), n.Zone, strconv.Itoa(n.RangesOwned), strconv.Itoa(n.ReplicasHeld)})
+		}
+		if err := printTable(out, []string{"MEMBER", "ZONE", "RANGES OWNED", "REPLICAS HELD"}, rows); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func newTableCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "table", Short: "Change tables"}
+	var port adminFlag
+	var retention string
+	set := &cobra.Command{
+		Use:   "set KEYSPACE.TABLE",
+		Short: "Change a table's settings",
+		Long: `Change a table's settings. --retention drops whole time windows once their end
+has passed by that much: no tombstones, no compaction. What was dropped does not
+come back when the retention is raised again.`,
+		Example: "  dunlin table set dunlin.events --retention 30d\n  dunlin table set dunlin.events --retention unlimited",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if _, err := admin.ParseRetention(retention); err != nil {
+				return &usageError{err}
+			}
+			c, err := port.client()
+			if err != nil {
+				return &usageError{err}
+			}
+			if _, err := c.SetRetention(cmd.Context(), args[0], retention); err != nil {
+				return fmt.Errorf("table set: %w", err)
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: retention %s\n", args[0], retention)
+			return err
+		},
+	}
+	set.Flags().StringVar(&retention, "retention", "", "how long windows are kept after their end: 30d, 26w, 36h, or unlimited")
+	_ = set.MarkFlagRequired("retention") // the flag was just added
+	port.add(set)
+	cmd.AddCommand(set)
+	return cmd
+}

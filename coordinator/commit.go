@@ -1,0 +1,304 @@
+package coordinator
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/dunlindb/dunlin/ring"
+	"github.com/dunlindb/dunlin/transport"
+)
+
+// group is one mutation group on its way: the quorum object, and the sink that
+// its replicas' verdicts come to.
+type group struct {
+	w       *Write
+	wire    transport.Group
+	members []uint16 // its replicas, indexes into the ring
+	table   uint32   // of its first row
+
+	placement int
+
+	mu      sync.Mutex // guards the fields below once the group is sent
+	tracker tracker
+	codes   []int16 // by replica: its verdict's code, or one of the below
+	detail  string
+	newer   uint64 // the newest catalog version that a replica told of
+	from    ring.NodeID
+}
+
+// What codes says of replicas without a verdict.
+const (
+	codePending int16 = -1
+	codeDead    int16 = -2
+)
+
+// fill makes a group of the rows order[first:next], encoded in entries.
+func (g *group) fill(w *Write, first, next int, entries []byte) {
+	r := &w.rows[w.order[first]]
+	g.w, g.table, g.placement = w, r.table, r.placement
+	g.members = w.view.Ring.Replicas(r.placement, r.token.Range())
+	g.wire = transport.Group{Version: w.view.Version, Born: w.born, Count: next - first, Entries: entries}
+	start := len(w.codes)
+	for range g.members {
+		w.codes = append(w.codes, codeDead)
+	}
+	g.codes = w.codes[start:len(w.codes):len(w.codes)]
+}
+
+// Done hears a replica's verdict.
+func (g *group) Done(tag uint32, v transport.Verdict) {
+	w := g.w
+	if v.Code != transport.OK {
+		w.c.metrics.missed(v.Code, g.wire.Count)
+	}
+	g.mu.Lock()
+	before := g.tracker.outcome()
+	after := g.tracker.add(v.Code)
+	g.codes[tag] = int16(v.Code)
+	if v.Detail != "" {
+		g.detail = v.Detail
+	}
+	if v.Code == transport.StaleCatalog && v.Version > g.newer {
+		g.newer, g.from = v.Version, w.view.Ring.Member(g.members[tag]).ID
+	}
+	g.mu.Unlock()
+	if before == open && after != open {
+		w.decide()
+	}
+	w.forget()
+}
+
+// decide notes that one more group is decided, and wakes Commit after the last.
+func (w *Write) decide() {
+	if w.undecided.Add(-1) == 0 {
+		w.wake <- struct{}{}
+	}
+}
+
+// forget ends the wait for one acknowledgement.
+func (w *Write) forget() {
+	if w.pending.Add(-1) == 0 {
+		w.c.admission.endWrite(int64(len(w.added)))
+		w.Release()
+	}
+}
+
+// Commit sends the rows to their replicas and waits until each group is decided,
+// the deadline has passed, or ctx has ended. The error is for the whole write,
+// when nothing was sent: ErrStopping or *OverloadedError with Local, after which it
+// may be called again. What became of each row is in the result.
+func (w *Write) Commit(ctx context.Context) (*Result, error) {
+	w.result.rows = w.rows
+	if len(w.rows) == 0 {
+		w.result.Clock = max(w.c.Clock(), w.timestamp)
+		return &w.result, nil
+	}
+	if err := w.c.admission.beginWrite(int64(len(w.added))); err != nil {
+		return nil, w.c.metrics.failed(opWrite, err)
+	}
+	w.holders.Add(1)
+	w.pending.Store(1)
+	w.place()
+	w.send()
+	w.wait(ctx)
+	w.report()
+	w.c.admission.answerWrite(int64(len(w.added)))
+	w.forget()
+	if !w.retried {
+		w.retry(ctx)
+		w.observe()
+	}
+	w.result.Clock = max(w.c.Clock(), w.timestamp)
+	return &w.result, nil
+}
+
+// send hands every group whose level can be reached to its live replicas.
+func (w *Write) send() {
+	n := w.view.Ring.Members()
+	w.members = slices.Grow(w.members[:0], n)[:n]
+	clear(w.members)
+	w.undecided.Store(int32(len(w.groups)) + 1)
+	for i := range w.groups {
+		g := &w.groups[i]
+		alive, err := w.prepare(g)
+		w.result.groups = append(w.result.groups, GroupResult{Err: err, Replicas: len(g.members)})
+		if err != nil {
+			w.undecided.Add(-1)
+			continue
+		}
+		w.pending.Add(int32(alive))
+		for tag, member := range g.members {
+			if w.members[member] > 0 {
+				w.c.env.Peers.Apply(w.view.Ring.Member(member).ID, &g.wire, w.deadline, g, uint32(tag))
+			}
+		}
+	}
+	w.decide()
+}
+
+// prepare counts a group's live replicas and sets up its quorum. The error is
+// that its level cannot be reached now.
+func (w *Write) prepare(g *group) (alive int, err error) {
+	need, err := w.opts.Level.Need(w.view.Ring.Factor(g.placement))
+	if err != nil {
+		return 0, err
+	}
+	for _, member := range g.members {
+		if w.members[member] == 0 {
+			w.members[member] = -1
+			if w.c.alive(w.view.Ring.Member(member).ID) {
+				w.members[member] = 1
+			}
+		}
+		if w.members[member] > 0 {
+			alive++
+		}
+	}
+	if alive < need {
+		return 0, &UnavailableError{Need: need, Alive: alive}
+	}
+	g.tracker = newTracker(need, alive)
+	for tag, member := range g.members {
+		if w.members[member] > 0 {
+			g.codes[tag] = codePending
+		} else {
+			w.c.metrics.missedDead(g.wire.Count)
+		}
+	}
+	return alive, nil
+}
+
+// wait returns when every group is decided, at the deadline, or when ctx ends.
+func (w *Write) wait(ctx context.Context) {
+	select {
+	case <-w.wake:
+		return
+	default:
+	}
+	left := time.Until(w.deadline)
+	if w.timer == nil {
+		w.timer = time.NewTimer(left)
+	} else {
+		w.timer.Reset(left)
+	}
+	select {
+	case <-w.wake:
+	case <-w.timer.C:
+	case <-ctx.Done():
+	}
+	w.timer.Stop()
+}
+
+// report fills in the result from the groups as they are now.
+func (w *Write) report() {
+	for i := range w.groups {
+		g, r := &w.groups[i], &w.result.groups[i]
+		if r.Err == nil {
+			g.mu.Lock()
+			r.Acks = int(g.tracker.acks)
+			r.Err = g.tracker.err(true, g.table, g.detail)
+			g.mu.Unlock()
+		}
+		if w.opts.Receipt {
+			r.Receipt = w.receipt(g)
+		}
+	}
+}
+
+func (w *Write) receipt(g *group) *Receipt {
+	r := &Receipt{Version: w.view.Version, Timestamp: w.timestamp, Latency: time.Since(w.start)}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for tag, member := range g.members {
+		outcome := "pending"
+		switch code := g.codes[tag]; {
+		case code == codeDead:
+			outcome = "dead"
+		case code >= 0:
+			outcome = transport.Code(code).String()
+		}
+		r.Replicas = append(r.Replicas, ReplicaReceipt{Node: w.view.Ring.Member(member).ID, Outcome: outcome})
+	}
+	return r
+}
+
+// retry sends the groups that replicas found stale once more, placed by a newer
+// catalog, within the same deadline.
+func (w *Write) retry(ctx context.Context) {
+	stale, version, from := w.stale()
+	if len(stale) == 0 || time.Now().After(w.deadline) {
+		return
+	}
+	ctx, cancel := context.WithDeadline(ctx, w.deadline)
+	defer cancel()
+	view, ok := w.c.newer(ctx, w.view, from, version)
+	if !ok {
+		return
+	}
+	w.c.metrics.retries.WithLabelValues(opNames[opWrite]).Inc()
+	again := w.c.takeWrite()
+	defer again.Release()
+	again.opts, again.view, again.timestamp, again.born = w.opts, view, w.timestamp, w.born
+	again.start, again.deadline, again.retried = w.start, w.deadline, true
+	var numbers []int
+	for i := range w.rows {
+		r := &w.rows[i]
+		if t := view.Table(r.table); stale[r.group] && t != nil {
+			start := len(again.added)
+			again.added = append(again.added, w.added[r.start:r.end]...)
+			again.addRow(r.table, t.Placement, r.token, start, w.added[r.key[0]:r.key[1]])
+			numbers = append(numbers, i)
+		}
+	}
+	result, err := again.Commit(ctx)
+	if err != nil {
+		return
+	}
+	base := int32(len(w.result.groups))
+	for i := range stale {
+		w.result.groups[i].Err = nil // unless a row is left in it
+	}
+	w.result.groups = append(w.result.groups, result.groups...)
+	for j, i := range numbers {
+		w.rows[i].group = base + result.rows[j].group
+	}
+	for i := range w.rows {
+		if g := w.rows[i].group; stale[g] {
+			w.result.groups[g].Err = &UnknownTableError{Table: w.rows[i].table}
+		}
+	}
+}
+
+// stale returns the groups for which a newer catalog may decide otherwise, and
+// the newest version that was told, by whom.
+func (w *Write) stale() (groups map[int32]bool, version uint64, from ring.NodeID) {
+	for i := range w.groups {
+		g := &w.groups[i]
+		g.mu.Lock()
+		if w.result.groups[i].Err != nil && g.tracker.retry() {
+			if groups == nil {
+				groups = map[int32]bool{}
+			}
+			groups[int32(i)] = true
+		}
+		if g.newer > version {
+			version, from = g.newer, g.from
+		}
+		g.mu.Unlock()
+	}
+	return groups, version, from
+}
+
+// observe counts the write and the errors of its groups.
+func (w *Write) observe() {
+	m := w.c.metrics
+	m.observe(opWrite, w.opts.Level, time.Since(w.start))
+	m.rowsWritten.Add(float64(len(w.rows)))
+	for i := range w.result.groups {
+		if err := w.result.groups[i].Err; err != nil {
+			m.failed(opWrite, err)
+		}
+	}
+}

@@ -1,0 +1,114 @@
+package httpapi
+
+import (
+	"compress/gzip"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// windowMax bounds the memory that a zstd body can ask for. It is the least that
+// every decoder must offer (RFC 8878).
+const windowMax = 8 << 20
+
+// bodyReader returns a request's body, decompressed as it is read: a small body
+// that is large inside costs time, never memory.
+func bodyReader(r *http.Request) (io.ReadCloser, error) {
+	switch encodings := r.Header.Values("Content-Encoding"); {
+	case len(encodings) == 0 || len(encodings) == 1 && (encodings[0] == "" || encodings[0] == "identity"):
+		return io.NopCloser(r.Body), nil
+	case len(encodings) == 1 && (encodings[0] == "gzip" || encodings[0] == "x-gzip"):
+		return &gzipBody{body: r.Body}, nil
+	case len(encodings) == 1 && encodings[0] == "zstd":
+		d, err := zstd.NewReader(r.Body, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
+			zstd.WithDecoderMaxWindow(windowMax), zstd.WithDecoderMaxMemory(windowMax))
+		if err != nil {
+			return nil, badInput("body", "is not valid zstd: "+err.Error())
+		}
+		return d.IOReadCloser(), nil
+	default:
+		return nil, &mediaTypeError{Header: "Content-Encoding", Value: encodings[0], Want: "gzip, zstd or identity"}
+	}
+}
+
+// gzipBody reads the gzip header with the first Read, which may block.
+type gzipBody struct {
+	body io.Reader
+	zr   *gzip.Reader
+}
+
+func (g *gzipBody) Read(p []byte) (int, error) {
+	if g.zr == nil {
+		zr, err := gzip.NewReader(g.body)
+		if err != nil {
+			return 0, err
+		}
+		g.zr = zr
+	}
+	return g.zr.Read(p)
+}
+
+func (g *gzipBody) Close() error { return nil }
+
+// bodyError is what the end of a body that did not end well means.
+func bodyError(err error) error {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return badInput("body", "did not come in time")
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return badInput("body", "ends too early")
+	default:
+		return badInput("body", "cannot be read: "+printable(err.Error()))
+	}
+}
+
+// readBody reads a body of limited size; what it is called is for the error.
+func (a *API) readBody(w *answer, r *http.Request, what string, limit int) ([]byte, error) {
+	w.rc.SetReadDeadline(time.Now().Add(a.cfg.BodyTimeout))
+	defer w.rc.SetReadDeadline(time.Time{})
+	body, err := bodyReader(r)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	if r.ContentLength > int64(limit) && r.Header.Get("Content-Encoding") == "" {
+		return nil, &tooLargeError{Field: what, Limit: limit}
+	}
+	size := int64(512)
+	if r.ContentLength > 0 {
+		size = min(r.ContentLength, int64(limit)) + 1
+	}
+	buf := make([]byte, 0, size)
+	for {
+		if len(buf) == cap(buf) {
+			buf = append(buf, 0)[:len(buf)]
+		}
+		n, err := body.Read(buf[len(buf):min(cap(buf), limit+1)])
+		buf = buf[:len(buf)+n]
+		switch {
+		case len(buf) > limit:
+			return nil, &tooLargeError{Field: what, Limit: limit}
+		case err == io.EOF:
+			return buf, nil
+		case err != nil:
+			return nil, bodyError(err)
+		}
+	}
+}
+
+// takeChunk and putChunk lend the buffers that bulk bodies are read into.
+func (a *API) takeChunk() []byte {
+	if p, ok := a.chunks.Get().(*[]byte); ok {
+		return *p
+	}
+	return make([]byte, a.cfg.Bulk.ChunkBytes)
+}
+
+func (a *API) putChunk(buf []byte) {
+	buf = buf[:cap(buf)]
+	a.chunks.Put(&buf)
+}

@@ -1,0 +1,124 @@
+package httpapi
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/dunlindb/dunlin/coordinator"
+	"github.com/dunlindb/dunlin/event"
+	"github.com/dunlindb/dunlin/record"
+	"github.com/dunlindb/dunlin/schema"
+	"github.com/dunlindb/dunlin/token"
+)
+
+// streamsPage is a page of streams' names.
+type streamsPage struct {
+	Streams []string `json:"streams"`
+	Next    *string  `json:"next"`
+}
+
+// getStreams lists streams by name, in token order.
+func (a *API) getStreams(w *answer, r *http.Request) error {
+	q, err := a.request(r, "limit", "cursor")
+	if err != nil {
+		return err
+	}
+	limit, err := q.limit(limitUnset, limitMax)
+	if err != nil {
+		return err
+	}
+	if text, given := q.query["cursor"]; given && text == "" {
+		return &coordinator.CursorError{Reason: "it is empty"}
+	}
+	t, err := tableOf(a.env.View(), schema.EventsTable)
+	if err != nil {
+		return err
+	}
+	result, err := a.env.Coordinator.Scan(r.Context(), &coordinator.ScanRequest{
+		Table: t, Cursor: q.query["cursor"], PartitionsOnly: true, MaxRows: limit, Timeout: q.timeout,
+	})
+	if err != nil {
+		return err
+	}
+	page := streamsPage{Streams: make([]string, len(result.Partitions))}
+	for i, p := range result.Partitions {
+		page.Streams[i] = string(p)
+	}
+	if result.Next != "" {
+		page.Next = &result.Next
+	}
+	return w.json(http.StatusOK, page)
+}
+
+// deleteStream deletes a stream, or its events before a time. Either way the
+// delete is stamped now, so that what is written later shows, however old its
+// time.
+func (a *API) deleteStream(w *answer, r *http.Request) error {
+	q, err := a.request(r, "before", "w", "receipt")
+	if err != nil {
+		return err
+	}
+	opts, err := q.writeOptions(r.Header)
+	if err != nil {
+		return err
+	}
+	before, given, err := q.time("before")
+	if err != nil {
+		return err
+	}
+	out, err := a.write(r.Context(), w, opts, func(wr Write, m *maker) error {
+		return m.deleteStream(wr, q.stream, before, given)
+	})
+	if err != nil {
+		return err
+	}
+	return w.json(http.StatusOK, out)
+}
+
+// deleteStream adds a partition deletion, or a range tombstone, to a write.
+func (m *maker) deleteStream(w Write, stream []byte, before time.Time, some bool) error {
+	t, err := tableOf(w.View(), schema.EventsTable)
+	if err != nil {
+		return err
+	}
+	head := record.Head{Deletion: deletion(w)}
+	if some {
+		head = record.Head{Ranges: []record.RangeTombstone{{End: eventSuffix(t, event.FirstID(before)), Deletion: deletion(w)}}}
+	}
+	partition := streamPartition(stream)
+	tok := token.Of(partition)
+	_, err = w.Add(t, tok, t.Shape.AppendHeadKey(nil, tok, partition), head.Append(nil))
+	return err
+}
+
+// deleteEvent deletes one event.
+func (a *API) deleteEvent(w *answer, r *http.Request) error {
+	q, err := a.request(r, "w", "receipt")
+	if err != nil {
+		return err
+	}
+	opts, err := q.writeOptions(r.Header)
+	if err != nil {
+		return err
+	}
+	id, err := pathID(r)
+	if err != nil {
+		return err
+	}
+	out, err := a.write(r.Context(), w, opts, func(wr Write, m *maker) error {
+		t, err := tableOf(wr.View(), schema.EventsTable)
+		if err != nil {
+			return err
+		}
+		if err := m.rowKey(t, q.stream, id); err != nil {
+			return err
+		}
+		row := record.Row{Deletion: deletion(wr)}
+		_, err = wr.Add(t, m.token, m.key, row.Append(nil))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return w.json(http.StatusOK, out)
+}

@@ -1,0 +1,121 @@
+// Package disk is a node's disk in memory: a file system that can crash, losing
+// what was not synced, and fail on demand.
+//
+// Invariants:
+//
+//   - What was synced survives every Crash; of the rest, each block and each
+//     directory entry survives with the chance that Crash is given.
+//   - A boot that has ended may go on writing: it has its own copy, and nothing
+//     of it reaches the next boot.
+//   - Every operation of a boot passes its injector, recycled files included.
+//
+// The package starts no goroutines and never sleeps: a sleep below the storage
+// engine, with one of its mutexes held, would stop virtual time.
+package disk
+
+import (
+	"math/rand/v2"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+)
+
+// Op is an operation that an injector may fail.
+type Op = errorfs.Op
+
+// Injector decides, on the goroutine that does the operation, whether it fails.
+// It must not block.
+type Injector func(Op) error
+
+// Disk is one node's disk. Make it with New.
+type Disk struct {
+	rand *rand.Rand
+
+	mu       sync.Mutex
+	mem      *vfs.MemFS
+	injector Injector
+	boot     int
+}
+
+// New makes an empty disk.
+func New(seed uint64) *Disk {
+	return &Disk{rand: rand.New(rand.NewPCG(seed, 0xd15c)), mem: vfs.NewCrashableMem()}
+}
+
+// FS returns the file system as this boot sees it. After a Crash, a new boot
+// needs a new one.
+func (d *Disk) FS() vfs.FS {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	boot := d.boot
+	check := errorfs.InjectorFunc(func(op Op) error { return d.inject(boot, op) })
+	return fileSystem{FS: errorfs.Wrap(d.mem, check), check: check}
+}
+
+// Inject fails operations of the present boot from now on; nil ends it. A Crash
+// ends it too.
+func (d *Disk) Inject(f Injector) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.injector = f
+}
+
+func (d *Disk) inject(boot int, op Op) error {
+	d.mu.Lock()
+	f := d.injector
+	current := boot == d.boot
+	d.mu.Unlock()
+	if f == nil || !current {
+		return nil
+	}
+	return f(op)
+}
+
+// Crash replaces the content by what a crash at this moment leaves: all that
+// was synced, and each unsynced piece with a chance of keep percent.
+func (d *Disk) Crash(keep int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.mem = d.mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: keep, RNG: d.rand})
+	d.injector = nil
+	d.boot++
+}
+
+// Copy returns an image of the disk as it is, to be put back with Restore: a
+// backup of the kind that operators make of virtual machines.
+func (d *Disk) Copy() *vfs.MemFS {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: d.rand})
+}
+
+// Restore replaces the content by an image. The node must not be running.
+func (d *Disk) Restore(image *vfs.MemFS) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.mem = image
+	d.injector = nil
+	d.boot++
+}
+
+// fileSystem closes a gap of errorfs, whose ReuseForWrite returns a file that
+// escapes injection: recycled logs would never fail.
+type fileSystem struct {
+	vfs.FS
+	check errorfs.Injector
+}
+
+// ReuseForWrite renames a file and opens it for writing.
+func (f fileSystem) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	if err := f.check.MaybeError(Op{Kind: errorfs.OpReuseForWrite, Path: oldname}); err != nil {
+		return nil, err
+	}
+	if err := f.Rename(oldname, newname); err != nil {
+		return nil, err
+	}
+	return f.OpenReadWrite(newname, category)
+}
+
+// Unwrap returns the file system below.
+func (f fileSystem) Unwrap() vfs.FS { return f.FS }

@@ -1,0 +1,112 @@
+package sim
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"runtime/pprof"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+var (
+	seedsFlag   = flag.Int("seeds", 2, "how many seeds TestSeeds runs, from 1")
+	seedFlag    = flag.Int64("seed", -1, "run this seed alone, and print its schedule")
+	virtualFlag = flag.Duration("virtual", 10*time.Minute, "virtual time of faults for each seed")
+	nodesFlag   = flag.Int("nodes", 5, "nodes of the simulated cluster")
+	logFlag     = flag.String("simlog", "", "file for the nodes' logs")
+)
+
+// TestSeeds runs whole clusters, one for each seed.
+func TestSeeds(t *testing.T) {
+	if *seedFlag >= 0 {
+		runSeed(t, uint64(*seedFlag), true)
+		return
+	}
+	for seed := 1; seed <= *seedsFlag; seed++ {
+		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) { runSeed(t, uint64(seed), false) })
+	}
+}
+
+func runSeed(t *testing.T, seed uint64, verbose bool) {
+	o := DefaultOptions(seed, LaunchNode)
+	o.Length, o.Nodes = *virtualFlag, *nodesFlag
+	if *logFlag != "" {
+		f, err := os.OpenFile(*logFlag, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		o.Log = f
+	}
+	if verbose {
+		t.Logf("schedule of seed %d:\n%s", seed, FormatPlan(Plan(seed, o.plan())))
+	}
+	stop := watch(&o)
+	defer stop()
+	before := cpuTime()
+	var r Report
+	synctest.Test(t, func(*testing.T) { r = Run(o) })
+	t.Logf("seed %d, %s of faults, %d nodes: %.1f s of CPU; %v", seed, o.Length, o.Nodes, (cpuTime() - before).Seconds(), r)
+	for i, p := range r.Problems {
+		if i < 20 {
+			t.Errorf("problem: %s", p)
+		}
+	}
+	for i, v := range r.Violations {
+		if i < 20 {
+			t.Errorf("violation: %s", v)
+		}
+	}
+	if acked := r.Acknowledged(); acked < int(o.Length/time.Second) {
+		t.Errorf("only %d writes were acknowledged: the cluster hardly served", acked)
+	}
+	if t.Failed() {
+		t.Logf("schedule:\n%s", FormatPlan(r.Plan))
+		t.Logf("%d problems, %d violations; run the schedule again: go test ./internal/sim -run TestSeeds -seed %d -virtual %s -nodes %d",
+			len(r.Problems), len(r.Violations), seed, o.Length, o.Nodes)
+	}
+}
+
+// watch ends the process with all goroutines' stacks when virtual time stands
+// still: a goroutine waits with a mutex held, or for something outside.
+func watch(o *Options) (stop func()) {
+	const patience = 90 * time.Second
+	beat := new(atomic.Int64)
+	o.Beat = beat
+	done := make(chan struct{})
+	go func() {
+		ticker := time.NewTicker(patience)
+		defer ticker.Stop()
+		for last := int64(-1); ; {
+			select {
+			case <-done:
+				return
+			case <-ticker.C:
+			}
+			now := beat.Load()
+			if now == last {
+				dumpStacks(os.Stderr)
+				panic(fmt.Sprintf("virtual time stands still at %s", time.Duration(now)))
+			}
+			last = now
+		}
+	}()
+	return func() { close(done) }
+}
+
+func dumpStacks(w io.Writer) {
+	_ = pprof.Lookup("goroutine").WriteTo(w, 2)
+}
+
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}

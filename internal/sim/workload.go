@@ -1,0 +1,179 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+const (
+	registers    = 45 // keys that are written again and again
+	streamSlots  = 9  // streams that are appended to at a time
+	streamEvents = 60 // then a new stream takes the slot
+)
+
+// levels are pairs that overlap with three replicas: R+W > N.
+var levels = [3]struct{ write, read string }{{"quorum", "quorum"}, {"all", "one"}, {"one", "all"}}
+
+// workload is what the clients share.
+type workload struct {
+	cluster *Cluster
+	seed    uint64
+	think   time.Duration // mean pause of a client
+	history History
+
+	mu    sync.Mutex
+	slots [streamSlots]struct{ epoch, events int }
+	used  []string // all streams so far
+}
+
+func newWorkload(c *Cluster, seed uint64, think time.Duration) *workload {
+	w := &workload{cluster: c, seed: seed, think: think}
+	for i := range streamSlots {
+		w.used = append(w.used, streamName(i, 0))
+	}
+	return w
+}
+
+func streamName(slot, epoch int) string { return fmt.Sprintf("s%d-%d", slot, epoch) }
+
+// registerKey names a register. Its number decides the levels that it is used
+// at, and who stamps its writes.
+func registerKey(i int) string { return fmt.Sprintf("k%d", i) }
+
+// stream picks the stream of a slot, for reading or for one more event.
+func (w *workload) stream(slot int, appending bool) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := &w.slots[slot]
+	if appending {
+		if s.events++; s.events > streamEvents {
+			s.epoch, s.events = s.epoch+1, 1
+			w.used = append(w.used, streamName(slot, s.epoch))
+		}
+	}
+	return streamName(slot, s.epoch)
+}
+
+// streams lists all streams so far, with the read level of their slot.
+func (w *workload) streams() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return append([]string(nil), w.used...)
+}
+
+// run is one client: it works until ctx ends, mostly with one node until that
+// fails.
+func (w *workload) run(ctx context.Context, number int, c *client) {
+	draw := rand.New(rand.NewPCG(w.seed, 0xc11e47<<16|uint64(number)))
+	node := draw.IntN(len(c.nodes))
+	for serial := 0; ; serial++ {
+		pause := time.Duration(draw.ExpFloat64() * float64(w.think))
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+		if draw.IntN(10) == 0 {
+			node = draw.IntN(len(c.nodes))
+		}
+		o := w.draw(draw, c, fmt.Sprintf("c%d-%d", number, serial))
+		o.Client, o.Session, o.Node = number, c.sessions, node
+		w.perform(ctx, c, &o)
+		if o.Result == Refused {
+			c.forget()
+		}
+		if o.Result != OK {
+			node = draw.IntN(len(c.nodes))
+		}
+	}
+}
+
+// draw picks an operation.
+func (w *workload) draw(draw *rand.Rand, c *client, value string) Op {
+	kind := draw.IntN(100)
+	if kind >= 70 { // streams
+		slot := draw.IntN(streamSlots)
+		if kind < 92 {
+			return Op{Kind: Append, Stamped: true, Key: w.stream(slot, true), Value: value, Level: levels[slot%3].write}
+		}
+		return Op{Kind: List, Key: w.stream(slot, false), Level: levels[slot%3].read}
+	}
+	i := draw.IntN(registers)
+	o := Op{Key: registerKey(i), Level: levels[i%3].write}
+	switch {
+	case kind < 34:
+		o.Kind, o.Value = Put, value
+	case kind < 38:
+		o.Kind = Delete
+	default:
+		o.Kind, o.Level = Get, levels[i%3].read
+		return o
+	}
+	o.Timestamp, o.Stamped = stamp(i, c.session)
+	return o
+}
+
+// stamp chooses a write's timestamp by the register's number: a third is
+// stamped by the server; of the others some are coarse, so that timestamps tie
+// and the merge order decides.
+func stamp(register int, session int64) (timestamp int64, byServer bool) {
+	now := max(time.Now().UnixMicro(), session+1)
+	switch register % 4 {
+	case 0, 1:
+		return 0, true
+	case 2:
+		const coarse = int64(2 * time.Second / time.Microsecond)
+		return now - now%coarse, false
+	}
+	return now, false
+}
+
+// perform runs an operation and records it.
+func (w *workload) perform(ctx context.Context, c *client, o *Op) {
+	o.Call = w.cluster.Elapsed()
+	if o.Kind == Get || o.Kind == List {
+		c.read(ctx, o)
+	} else {
+		c.write(ctx, o)
+	}
+	o.Return = w.cluster.Elapsed()
+	if ctx.Err() == nil || o.Result == OK || (o.Kind != Get && o.Kind != List) {
+		w.history.Add(*o)
+	}
+}
+
+// finalPatience is how long a final read is tried again; the cluster is whole
+// by then.
+const finalPatience = time.Minute
+
+// finish reads everything at all replicas, through every node (streams through
+// two), and reports reads that stay unanswered.
+func (w *workload) finish(ctx context.Context, number int, c *client) {
+	for i := range registers {
+		for node := range c.nodes {
+			w.finalRead(ctx, c, Op{Client: number, Node: node, Kind: Get, Key: registerKey(i), Level: "all", Final: true})
+		}
+	}
+	for i, stream := range w.streams() {
+		for k := range min(2, len(c.nodes)) {
+			w.finalRead(ctx, c, Op{Client: number, Node: (i + k) % len(c.nodes), Kind: List, Key: stream, Level: "all", Final: true})
+		}
+	}
+}
+
+func (w *workload) finalRead(ctx context.Context, c *client, o Op) {
+	for began := time.Now(); ; time.Sleep(time.Second) {
+		attempt := o
+		w.perform(ctx, c, &attempt)
+		if attempt.Result == OK || attempt.Problem != "" {
+			return
+		}
+		if time.Since(began) > finalPatience {
+			w.cluster.problem("after healing, still unanswered: %v: %s", attempt, attempt.Detail)
+			return
+		}
+	}
+}

@@ -1,0 +1,129 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/dunlindb/dunlin/catalog"
+	"github.com/dunlindb/dunlin/membership"
+	"github.com/dunlindb/dunlin/ring"
+)
+
+// Run starts the parts in the order of the diagram in doc.go, serves until ctx
+// ends or a part fails, stops them in reverse, and closes the stores.
+func (n *Node) Run(ctx context.Context) error {
+	g := newGroup()
+	err := n.start(g.until(ctx), g)
+	if err == nil {
+		n.log.Info("ready", "node", n.Self(), "http", n.cfg.listenAddress(n.cfg.Listen.HTTPPort), "took", time.Since(n.started).Round(time.Millisecond))
+		g.wait(ctx)
+	}
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = nil // stopped while starting
+	}
+	n.serving.Store(false)
+	n.metrics.ready.Set(0)
+	n.log.Info("stopping")
+	return errors.Join(err, g.stop(), n.closeStores())
+}
+
+// start brings the parts up; ctx bounds it.
+func (n *Node) start(ctx context.Context, g *group) error {
+	n.log.Info("starting", "node", n.Self(), "version", n.cfg.Version, "data", n.cfg.DataDir, "boot", n.engine.Identity().Boot)
+	g.start("clock", n.job(job{name: "clock", every: time.Second, step: n.reserveClock}))
+	g.start("admin", n.doors.runAdmin)
+	if v := n.catalog.View(); v != nil {
+		n.setPeers(v)
+	}
+	g.start("transport", n.transport.Run)
+	g.start("catalog", n.catalog.Run)
+	if err := n.enter(ctx); err != nil {
+		return err
+	}
+	if err := n.startGossip(g); err != nil {
+		return err
+	}
+	g.start("floors", n.job(job{name: "floors", every: time.Minute, step: n.advanceFloors}))
+	g.start("coordinator", n.coordinator.Run)
+	g.start("http", n.doors.runHTTP)
+	n.serving.Store(true)
+	n.metrics.ready.Set(1)
+	v := n.View()
+	n.metrics.info.WithLabelValues(n.Self().String(), v.Cluster.String(), n.cfg.Version).Set(1)
+	return nil
+}
+
+func (n *Node) job(j job) func(context.Context) error {
+	return func(ctx context.Context) error { return runJob(ctx, j, n.metrics, n.log) }
+}
+
+// enter makes the node a member: a restart is one already.
+func (n *Node) enter(ctx context.Context) error {
+	switch {
+	case n.View() != nil:
+		return nil
+	case n.cfg.Bootstrap:
+		return n.catalog.Bootstrap(ctx)
+	default:
+		return n.catalog.Join(ctx, n.seeds())
+	}
+}
+
+// seeds completes the addresses of cfg.Join with the default port.
+func (n *Node) seeds() []string {
+	var all []string
+	for _, s := range n.cfg.Join {
+		if _, _, err := net.SplitHostPort(s); err != nil {
+			s = net.JoinHostPort(s, strconv.Itoa(DefaultConfig().Listen.InternodePort))
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
+// startGossip begins only now: gossip is encrypted with the catalog's key.
+func (n *Node) startGossip(g *group) error {
+	doc := n.catalog.Document()
+	m, err := membership.New(n.cfg.membership(), membership.Env{
+		Self: n.Self(), Cluster: doc.Cluster, Key: doc.GossipKey, Network: n.env.Network,
+		OnFact: func(id ring.NodeID, f membership.Fact) {
+			n.catalog.LearnFact(id, catalog.Fact(f))
+		},
+		Logger: n.log, Registerer: n.env.Registry,
+	})
+	if err != nil {
+		return fmt.Errorf("node: gossip (listen.gossip_port): %w", err)
+	}
+	n.mu.Lock()
+	n.membership = m
+	n.mu.Unlock()
+	n.setPeers(n.View())
+	g.start("membership", m.Run)
+	return nil
+}
+
+// advanceFloors proposes retention floors whose time has come; it is a job.
+func (n *Node) advanceFloors(ctx context.Context) (idle bool, err error) {
+	return true, n.catalog.AdvanceFloors(ctx, n.env.Physical())
+}
+
+// Unready lists why the node should not be sent requests; none: it is ready.
+func (n *Node) Unready() []string {
+	var reasons []string
+	if n.View() == nil {
+		reasons = append(reasons, "this node has not joined a cluster yet")
+	}
+	if !n.serving.Load() {
+		reasons = append(reasons, "this node is starting or stopping")
+	}
+	for _, p := range n.transport.Status() {
+		if !p.Dialled && p.ID != n.Self() {
+			reasons = append(reasons, "the peer at "+p.Address+" has not been dialled yet")
+		}
+	}
+	return reasons
+}

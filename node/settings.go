@@ -1,0 +1,92 @@
+package node
+
+import (
+	"github.com/dunlindb/dunlin/catalog"
+	"github.com/dunlindb/dunlin/coordinator"
+	"github.com/dunlindb/dunlin/httpapi"
+	"github.com/dunlindb/dunlin/membership"
+	"github.com/dunlindb/dunlin/ring"
+	"github.com/dunlindb/dunlin/storage"
+	"github.com/dunlindb/dunlin/transport"
+)
+
+// The memory budget in sixteenths: stores live off the Go heap (with cgo), the
+// rest is for the heap: frames, requests in flight, gossip.
+const (
+	budgetParts   = 16
+	storageParts  = 8 // memtables and block cache
+	inFlightParts = 1 // writes admitted and not answered; as much again for stragglers
+)
+
+// HeapLimit is the part of the memory budget that the Go heap may use: what
+// GOMEMLIMIT should be.
+func (c Config) HeapLimit() int64 {
+	return c.Storage.MemoryBudget / budgetParts * (budgetParts - storageParts)
+}
+
+func (c Config) storage() storage.Config {
+	s := storage.DefaultConfig()
+	s.Dir = c.DataDir
+	s.Durability = storage.Durability(c.Storage.Durability)
+	s.SyncInterval = c.Storage.SyncInterval
+	s.Memory = c.Storage.MemoryBudget / budgetParts * storageParts
+	s.Committers = c.Storage.Committers
+	s.QueueBytes = int(c.inFlightBytes())
+	return s
+}
+
+func (c Config) inFlightBytes() int64 {
+	if c.Limits.InFlightBytes > 0 {
+		return c.Limits.InFlightBytes
+	}
+	return c.Storage.MemoryBudget / budgetParts * inFlightParts
+}
+
+func (c Config) coordinator() coordinator.Config {
+	s := coordinator.DefaultConfig()
+	s.WriteTimeout, s.ReadTimeout = c.Timeouts.Write, c.Timeouts.Read
+	s.InFlightBytes, s.StragglerBytes = c.inFlightBytes(), c.inFlightBytes()
+	s.RowBytes = c.rowBytes()
+	s.DrainTimeout = c.StopTimeout
+	return s
+}
+
+// rowBytes bounds one row: the largest event or value, with its key and names.
+func (c Config) rowBytes() int {
+	return max(c.Limits.EventBytes, c.Limits.ValueBytes) + 2*c.Limits.KeyBytes + 64<<10
+}
+
+func (c Config) transport() transport.Config {
+	s := transport.DefaultConfig()
+	s.RequestBytes = max(s.RequestBytes, c.rowBytes()+64<<10)
+	s.QueueBytes = max(s.QueueBytes, 2*s.RequestBytes)
+	return s
+}
+
+func (c Config) catalog() catalog.Config {
+	s := catalog.DefaultConfig()
+	s.Name, s.ReplicationFactor = c.ClusterName, c.ReplicationFactor
+	s.Zone, s.Datacenter = c.Zone, c.Datacenter
+	s.Addresses = ring.Addresses{
+		Internode: c.advertiseAddress(c.Listen.InternodePort),
+		Gossip:    c.advertiseAddress(c.Listen.GossipPort),
+		HTTP:      c.advertiseAddress(c.Listen.HTTPPort),
+		Admin:     c.advertiseAddress(c.Listen.AdminPort),
+	}
+	return s
+}
+
+func (c Config) membership() membership.Config {
+	s := membership.DefaultConfig()
+	s.Listen = c.listenAddress(c.Listen.GossipPort)
+	s.Advertise = c.advertiseAddress(c.Listen.GossipPort)
+	return s
+}
+
+func (c Config) httpapi() httpapi.Config {
+	s := httpapi.DefaultConfig()
+	s.Hosts = append([]string{c.Listen.Host, c.advertiseHost()}, c.HTTPHosts...)
+	s.EventBytes, s.ValueBytes, s.KeyBytes = c.Limits.EventBytes, c.Limits.ValueBytes, c.Limits.KeyBytes
+	s.MaxFuture, s.WriteTimeout, s.StopTimeout = c.Limits.EventsMaxFuture, c.Timeouts.Write, c.StopTimeout
+	return s
+}
