@@ -19,7 +19,7 @@ import (
 type peers struct {
 	writing slot // one write to Meta at a time, so that an older state never overwrites a newer
 
-	mu    sync.Mutex
+	mu    sync.Mutex // guards known
 	known map[ring.NodeID]*peer
 }
 
@@ -204,7 +204,7 @@ func (c *Catalog) refused(h transport.Hello, err error) {
 // quieter logs a recurring warning once per quietFor and key.
 type quieter struct {
 	log  *slog.Logger
-	mu   sync.Mutex
+	mu   sync.Mutex // guards last
 	last map[string]time.Time
 }
 

@@ -114,7 +114,7 @@ type Catalog struct {
 	announce chan struct{} // a document was decided here: tell the others
 	quiet    *quieter
 
-	randMu sync.Mutex
+	randMu sync.Mutex // guards rand
 	rand   *rand.Rand
 }
 

@@ -47,6 +47,7 @@ type node struct {
 	delay   time.Duration // before it answers
 	refuses *transport.Verdict
 	applies int // groups that arrived
+	largest int // bytes of the largest of them that had several rows
 	reads   int // questions that arrived
 }
 
@@ -122,6 +123,9 @@ func (cl *cluster) Apply(to ring.NodeID, g *transport.Group, deadline time.Time,
 	entries := bytes.Clone(g.Entries)
 	n.mu.Lock()
 	n.applies++
+	if g.Count > 1 {
+		n.largest = max(n.largest, len(g.Entries))
+	}
 	wait, hangs := n.delay, n.hangs
 	n.mu.Unlock()
 	if left := time.Until(deadline); hangs || wait > left {

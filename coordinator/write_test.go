@@ -296,6 +296,9 @@ func TestManyRows(t *testing.T) {
 		groups := 0
 		for _, r := range cl.nodes {
 			groups += r.applies
+			if r.largest > 2000 || r.applies > 0 && r.largest == 0 {
+				t.Errorf("the largest group of several rows has %d bytes", r.largest)
+			}
 		}
 		if copies := 3 * (res.Rows() - failed); groups < 6 || groups > copies/3 {
 			t.Errorf("%d groups were sent for %d copies of rows", groups, copies)

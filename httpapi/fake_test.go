@@ -36,13 +36,15 @@ type fakeStore struct {
 	commits []int // rows of each commit
 }
 
+var testAddresses = ring.Addresses{Internode: "a:1", Gossip: "a:2", HTTP: "a:3", Admin: "a:4"}
+
 func testView(t testing.TB, floor uint32) *schema.View {
 	t.Helper()
 	s := schema.Builtin(3, "dc1")
 	s.Tables[0].Floor = floor
-	layout := ring.Bootstrap(ring.Member{ID: uuid.UUID{15: 1}, Zone: "z1", Datacenter: "dc1"}, 1)
+	layout := ring.Bootstrap(ring.Member{ID: uuid.UUID{15: 1}, Zone: "z1", Datacenter: "dc1", Addresses: testAddresses, Voter: true}, 1)
 	for i := byte(2); i <= 3; i++ {
-		member := ring.Member{ID: uuid.UUID{15: i}, Zone: "z1", Datacenter: "dc1"}
+		member := ring.Member{ID: uuid.UUID{15: i}, Zone: "z1", Datacenter: "dc1", Addresses: testAddresses, Voter: true}
 		next, err := layout.Join(uint64(i), []ring.Member{member}, s.Placements())
 		if err != nil {
 			t.Fatal(err)

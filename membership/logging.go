@@ -23,7 +23,7 @@ type limitedLog struct {
 	metrics *metrics
 	lines   chan line
 
-	mu         sync.Mutex
+	mu         sync.Mutex // guards the fields below
 	tokens     int
 	refilled   time.Time
 	suppressed int

@@ -60,7 +60,7 @@ type Membership struct {
 	transport *transport
 	table     *table
 
-	mu    sync.Mutex
+	mu    sync.Mutex // guards fact and peers
 	fact  Fact
 	peers []Peer
 

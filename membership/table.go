@@ -17,7 +17,7 @@ type table struct {
 	metrics *metrics
 	changed chan struct{} // signal: take has something
 
-	mu       sync.Mutex
+	mu       sync.Mutex // guards the fields below
 	entries  map[uuid.UUID]*entry
 	liveness bool // an entry's Alive changed since the last take
 	stopped  bool

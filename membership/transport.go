@@ -48,8 +48,8 @@ type transport struct {
 	cancel context.CancelFunc
 	owned  sync.WaitGroup
 
-	mu    sync.Mutex
-	ip    net.IP // resolved from advertised
+	mu    sync.Mutex // guards the fields below
+	ip    net.IP     // resolved from advertised
 	port  int
 	conns map[*trackedConn]struct{} // open streams, in and out
 	gone  bool                      // closed: no more conns

@@ -136,8 +136,10 @@ func (l Layout) WithAddresses(id NodeID, a Addresses) (Layout, error) {
 }
 
 // Join returns the layout of catalog version `version` with new members, who
-// become voters. It is for clusters that hold no data yet: any range may change
-// hands. Given the same input, it returns the same layout.
+// become voters. Ranges move to the new members only, as few as even shares need;
+// the shares are those of the first placement. The owners are the new ones at once,
+// so the cluster must not hold data yet. Given the same input, it returns the same
+// layout.
 func (l Layout) Join(version uint64, joiners []Member, placements []Placement) (Layout, error) {
 	next := l.Clone()
 	for _, j := range joiners {
@@ -158,7 +160,7 @@ func (l Layout) Join(version uint64, joiners []Member, placements []Placement) (
 	if len(placements) > 0 {
 		placement = placements[0]
 	}
-	next.Owners = refine(next.Members, proposal, placement, version)
+	next.Owners = refine(next.Members, len(l.Members), l.Owners, proposal, placement, version)
 	return next, next.touch(l, version, placements)
 }
 

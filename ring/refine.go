@@ -2,151 +2,179 @@ package ring
 
 import (
 	"math/rand/v2"
+	"slices"
 
 	"github.com/dunlindb/dunlin/token"
 )
 
-// refineTries is how many exchanges the refiner tries, per range.
-const refineTries = 24
+const (
+	// refineTries is how many exchanges the refiner tries.
+	refineTries = 32 * token.Ranges
+	// tolerance is the imbalance that is traded for moving less, as a part of the
+	// mean share.
+	tolerance = 0.02
+	// twicePenalty is what a range's second new replica costs, in collaterals.
+	twicePenalty = 20
+	// unit is one replica in the search's arithmetic, which is in whole numbers so
+	// that it comes out alike on every machine.
+	unit = 256
+)
 
-// refine evens out a proposal: first every member owns its quota of ranges, then
-// owners are exchanged while that brings the replica counts closer to each
-// member's share. The search is seeded by the version, so that every node that
-// computes the same change finds the same table.
-func refine(members []Member, proposal []uint16, p Placement, version uint64) []uint16 {
-	s := newSearch(members, proposal, p)
-	random := rand.New(rand.NewPCG(version, uint64(len(members))))
-	s.fillQuotas(random)
-	s.recount()
-	for range refineTries * len(s.owners) {
-		if s.cost() < 1 {
-			break
-		}
-		a, b := random.IntN(len(s.owners)), random.IntN(len(s.owners))
-		if s.owners[a] != s.owners[b] {
-			s.tryExchange(a, b)
-		}
+// refine makes the owner table after a join out of the one before and the
+// library's proposal. Members beyond len(before's) are new; owners has an owner for
+// each range among the old. First every member gets its quota of ranges, by moves
+// towards those that are short of theirs: those that the proposal agrees with, then
+// others. Then moved ranges are exchanged for others as long as that brings replica
+// counts closer to the shares or moves fewer replicas. A random search, seeded, so
+// that the same change gives the same table everywhere.
+func refine(members []Member, old int, owners, proposal []uint16, p Placement, seed uint64) []uint16 {
+	random := rand.New(rand.NewPCG(seed, uint64(len(members))))
+	share := shares(members, p)
+	s := &search{
+		before: owners, owners: slices.Clone(owners), old: old, share: make([]int, len(members)), owns: make([]int, len(members)),
+	}
+	for i, v := range share {
+		s.share[i] = int(v * unit)
+	}
+	for _, o := range owners {
+		s.owns[o]++
+	}
+	s.quota = quotas(share, s.owns)
+	s.setsBefore = replicaSets(newWalker(members[:old], owners, p))
+	s.fill(proposal, random)
+	s.start(newWalker(members, s.owners, p))
+	for range refineTries {
+		s.try(random)
 	}
 	return s.owners
 }
 
-// search is the state of one refinement.
+// search is the state of a refinement.
 type search struct {
-	owners  []uint16
-	walk    *walker
-	quota   []int     // ranges that each member should own
-	share   []float64 // replicas that each member should hold
-	sets    [][]uint16
-	reach   []int // per range: how many owners its walk looked at
-	counts  []int // replicas held, by member
-	back    int   // the longest walk
-	scratch []uint16
+	before, owners []uint16
+	old            int
+	setsBefore     [][]uint16 // replicas of each range before the change
+	share          []int      // replicas that each member should hold, in units
+	quota          []int      // ranges that each member should own
+	owns           []int      // ranges that each member owns
+	moved          []int      // ranges whose owner changed
+
+	walk       *walker
+	sets       [][]uint16
+	reach      []int // how many owners a range's walk looked at
+	back       int   // the largest reach
+	held       []int // replicas of each member
+	cost       int
+	collateral int // what one replica costs that a member gains who is not new
+	scratch    []uint16
 }
 
-func newSearch(members []Member, proposal []uint16, p Placement) *search {
-	s := &search{
-		owners: append([]uint16(nil), proposal...),
-		quota:  make([]int, len(members)), share: make([]float64, len(members)),
-		sets: make([][]uint16, len(proposal)), reach: make([]int, len(proposal)),
-		counts: make([]int, len(members)),
+// replicaSets walks all ranges.
+func replicaSets(w *walker) [][]uint16 {
+	sets := make([][]uint16, token.Ranges)
+	for rng := range sets {
+		sets[rng], _ = w.replicas(rng, nil)
 	}
-	s.walk = newWalker(members, s.owners, p)
-	weights := zoneWeights(members, p)
-	total, given := 0.0, 0
-	for _, w := range weights {
-		total += w
-	}
-	for i, w := range weights {
-		s.share[i] = w / total * float64(s.walk.need*len(proposal))
-		s.quota[i] = int(w / total * float64(len(proposal)))
-		given += s.quota[i]
-	}
-	for i := 0; given < len(proposal); i, given = (i+1)%len(members), given+1 {
-		s.quota[i]++
-	}
-	return s
+	return sets
 }
 
-// zoneWeights is each member's fair share of the data. Where a replica goes to
-// every zone, a zone's members share its part, however few they are; with more
-// zones than replicas, or without zones, all members weigh the same.
-func zoneWeights(members []Member, p Placement) []float64 {
-	weights := make([]float64, len(members))
-	for i := range weights {
-		weights[i] = 1
-	}
-	if p.Strategy == SimpleStrategy {
-		return weights
-	}
-	type zone struct{ dc, name string }
-	inZone, zonesOf := map[zone]int{}, map[string]int{}
-	for _, m := range members {
-		z := zone{m.Datacenter, m.Zone}
-		if inZone[z] == 0 {
-			zonesOf[m.Datacenter]++
-		}
-		inZone[z]++
-	}
-	for i, m := range members {
-		if factor := p.Factors[m.Datacenter]; factor == zonesOf[m.Datacenter] {
-			weights[i] = 1 / float64(inZone[zone{m.Datacenter, m.Zone}])
+// fill moves ranges from members that own more than their quota to those that own
+// less, first where the proposal has the range with one that is short.
+func (s *search) fill(proposal []uint16, random *rand.Rand) {
+	order := random.Perm(len(s.owners))
+	for _, rng := range order {
+		if to := proposal[rng]; s.owns[to] < s.quota[to] {
+			s.give(rng, to)
 		}
 	}
-	return weights
+	to := uint16(0)
+	for _, rng := range order {
+		for int(to) < len(s.owns) && s.owns[to] >= s.quota[to] {
+			to++
+		}
+		if int(to) == len(s.owns) {
+			break
+		}
+		s.give(rng, to)
+	}
 }
 
-// fillQuotas moves ranges from members above their quota to those below.
-func (s *search) fillQuotas(random *rand.Rand) {
-	have := make([]int, len(s.quota))
-	for _, o := range s.owners {
-		have[o]++
+// give moves a range, if its owner can spare it.
+func (s *search) give(rng int, to uint16) {
+	from := s.owners[rng]
+	if s.owns[from] <= s.quota[from] {
+		return
 	}
-	under := 0
-	for _, rng := range random.Perm(len(s.owners)) {
-		owner := s.owners[rng]
-		if have[owner] <= s.quota[owner] {
+	s.owns[from]--
+	s.owns[to]++
+	s.owners[rng] = to
+	s.moved = append(s.moved, rng)
+}
+
+// start walks all ranges and adds up the cost.
+func (s *search) start(w *walker) {
+	s.walk = w
+	s.sets, s.reach = make([][]uint16, len(s.owners)), make([]int, len(s.owners))
+	s.held = make([]int, len(s.share))
+	total := 0
+	for _, share := range s.share {
+		s.cost += share * share
+		total += share
+	}
+	s.collateral = int(2 * tolerance * unit * float64(total/len(s.share)))
+	for rng := range s.sets {
+		s.sets[rng], s.reach[rng] = w.replicas(rng, nil)
+		s.back = max(s.back, s.reach[rng])
+		s.count(rng, 1)
+	}
+}
+
+// count adds a range's replicas to the cost, or takes them out with -1. The cost is
+// the squared distance of all members from their shares, the collateral, and much
+// more for every replica but one that a range gains: quorums before and after the
+// change would overlap less.
+func (s *search) count(rng, sign int) {
+	gained := 0
+	for _, m := range s.sets[rng] {
+		distance := s.held[m]*unit - s.share[m]
+		s.cost += 2*sign*unit*distance + unit*unit
+		s.held[m] += sign
+		if int(m) >= s.old {
+			gained++
+		} else if !slices.Contains(s.setsBefore[rng], m) {
+			gained++
+			s.cost += sign * s.collateral
+		}
+	}
+	if gained > 1 {
+		s.cost += sign * (gained - 1) * twicePenalty * s.collateral
+	}
+}
+
+// try gives a moved range back and takes another of the same owner for it, or
+// exchanges it with another moved range, and keeps that if the cost falls.
+func (s *search) try(random *rand.Rand) {
+	if len(s.moved) == 0 {
+		return
+	}
+	i := random.IntN(len(s.moved))
+	a := s.moved[i]
+	for range 8 {
+		b := random.IntN(len(s.owners))
+		mine, other := s.owners[a], s.owners[b]
+		stays := other == s.before[b]
+		if mine == other || (stays && other != s.before[a]) {
 			continue
 		}
-		for under < len(have) && have[under] >= s.quota[under] {
-			under++
-		}
-		if under == len(have) {
-			return
-		}
-		have[owner]--
-		have[under]++
-		s.owners[rng] = uint16(under)
-	}
-}
-
-// recount walks every range.
-func (s *search) recount() {
-	clear(s.counts)
-	for rng := range s.sets {
-		s.sets[rng], s.reach[rng] = s.walk.replicas(rng, s.sets[rng][:0])
-		s.back = max(s.back, s.reach[rng])
-		for _, m := range s.sets[rng] {
-			s.counts[m]++
-		}
-	}
-}
-
-// cost is the mean squared distance of the replica counts from their shares.
-func (s *search) cost() float64 {
-	sum := 0.0
-	for i, n := range s.counts {
-		d := float64(n) - s.share[i]
-		sum += d * d
-	}
-	return sum / float64(len(s.counts))
-}
-
-// tryExchange exchanges the owners of two ranges and keeps it if the cost falls.
-func (s *search) tryExchange(a, b int) {
-	before := s.cost()
-	s.exchange(a, b)
-	if s.cost() >= before {
+		cost := s.cost
 		s.exchange(a, b)
+		switch {
+		case s.cost >= cost:
+			s.exchange(a, b)
+		case stays:
+			s.moved[i] = b
+		}
+		return
 	}
 }
 
@@ -156,20 +184,20 @@ func (s *search) exchange(a, b int) {
 	s.rewalk(b)
 }
 
-// rewalk updates the ranges whose walk may come past a range.
+// rewalk updates the ranges whose walk comes past a range.
 func (s *search) rewalk(rng int) {
-	for d := 0; d < min(s.back, token.Ranges); d++ {
-		r := (rng - d + token.Ranges) % token.Ranges
-		var reach int
-		s.scratch, reach = s.walk.replicas(r, s.scratch[:0])
-		for _, m := range s.sets[r] {
-			s.counts[m]--
+	for distance := range s.back {
+		r := (rng - distance + len(s.owners)) % len(s.owners)
+		if s.reach[r] <= distance {
+			continue
 		}
-		for _, m := range s.scratch {
-			s.counts[m]++
+		s.scratch, s.reach[r] = s.walk.replicas(r, s.scratch[:0])
+		s.back = max(s.back, s.reach[r])
+		if slices.Equal(s.scratch, s.sets[r]) {
+			continue
 		}
+		s.count(r, -1)
 		s.sets[r] = append(s.sets[r][:0], s.scratch...)
-		s.reach[r] = reach
-		s.back = max(s.back, reach)
+		s.count(r, 1)
 	}
 }

@@ -151,12 +151,9 @@ func TestBalance(t *testing.T) {
 					counts[m]++
 				}
 			}
-			weights, total := zoneWeights(l.Members, tc.p), 0.0
-			for _, w := range weights {
-				total += w
-			}
+			share := shares(l.Members, tc.p)
 			for i, n := range counts {
-				fair := weights[i] / total * 3 * token.Ranges
+				fair := share[i]
 				if ratio := float64(n) / fair; ratio > tc.most || ratio < 2-tc.most {
 					t.Errorf("member %d holds %d replicas, %.3f of its share", i, n, ratio)
 				}

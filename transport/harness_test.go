@@ -2,11 +2,9 @@ package transport
 
 import (
 	"context"
-	"errors"
 	"io"
 	"log/slog"
 	"math/rand/v2"
-	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -17,122 +15,10 @@ import (
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
-	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/dunlindb/dunlin/hlc"
 	"github.com/dunlindb/dunlin/ring"
 )
-
-// network is an in-memory network whose links can be cut silently.
-type network struct {
-	mu    sync.Mutex // guards the rest
-	hosts map[string]*bufconn.Listener
-	cut   chan struct{} // closed when the network works
-}
-
-func newNetwork() *network {
-	n := &network{hosts: map[string]*bufconn.Listener{}, cut: make(chan struct{})}
-	close(n.cut)
-	return n
-}
-
-func (n *network) listen(address string) net.Listener {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	l := bufconn.Listen(256 << 10)
-	n.hosts[address] = l
-	return l
-}
-
-func (n *network) dial(ctx context.Context, address string) (net.Conn, error) {
-	n.mu.Lock()
-	l := n.hosts[address]
-	n.mu.Unlock()
-	if l == nil {
-		return nil, errors.New("connection refused: " + address)
-	}
-	if err := n.pass(ctx.Done()); err != nil {
-		return nil, err
-	}
-	c, err := l.DialContext(ctx)
-	if err != nil {
-		return nil, err
-	}
-	l2 := &link{Conn: c, n: n, closed: make(chan struct{}), written: make(chan []byte, 4096)}
-	go l2.pump()
-	return l2, nil
-}
-
-// pass waits while the network is cut.
-func (n *network) pass(abort <-chan struct{}) error {
-	n.mu.Lock()
-	cut := n.cut
-	n.mu.Unlock()
-	select {
-	case <-cut:
-		return nil
-	case <-abort:
-		return errors.New("given up while the network is cut")
-	}
-}
-
-// block cuts the network; the function it returns heals it.
-func (n *network) block() (heal func()) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	cut := make(chan struct{})
-	n.cut = cut
-	return func() { close(cut) }
-}
-
-// link is the dialling end of a connection. As with sockets, writing succeeds
-// while there is room, but while the network is cut nothing arrives.
-type link struct {
-	net.Conn
-	n       *network
-	once    sync.Once
-	closed  chan struct{}
-	written chan []byte
-}
-
-// pump delivers what was written.
-func (l *link) pump() {
-	for {
-		select {
-		case b := <-l.written:
-			if l.n.pass(l.closed) != nil {
-				return
-			}
-			if _, err := l.Conn.Write(b); err != nil {
-				return
-			}
-		case <-l.closed:
-			return
-		}
-	}
-}
-
-func (l *link) Read(b []byte) (int, error) {
-	k, err := l.Conn.Read(b)
-	if held := l.n.pass(l.closed); held != nil {
-		return 0, held
-	}
-	return k, err
-}
-
-func (l *link) Write(b []byte) (int, error) {
-	select {
-	case l.written <- slices.Clone(b):
-		return len(b), nil
-	case <-l.closed:
-		return 0, net.ErrClosed
-	}
-}
-
-func (l *link) Close() error {
-	l.once.Do(func() { close(l.closed) })
-	return l.Conn.Close()
-}
 
 // served is a group that a handler holds.
 type served struct {

@@ -134,7 +134,7 @@ func (x *fixture) dawdle(m *node, seed uint64) {
 	rng := rand.New(rand.NewPCG(seed, 7))
 	m.handler.apply = func(s served) {
 		mu.Lock()
-		kind, wait := rng.IntN(20), time.Duration(rng.IntN(3000))*time.Millisecond
+		kind, wait := rng.IntN(20), time.Duration(1+rng.IntN(3000))*time.Millisecond
 		mu.Unlock()
 		switch {
 		case kind < 10:
@@ -148,7 +148,7 @@ func (x *fixture) dawdle(m *node, seed uint64) {
 	}
 	m.handler.read = func(ctx context.Context, _ ring.NodeID, _ *ReadRequest) ReadAnswer {
 		mu.Lock()
-		wait := time.Duration(rng.IntN(300)) * time.Millisecond
+		wait := time.Duration(1+rng.IntN(300)) * time.Millisecond
 		mu.Unlock()
 		select {
 		case <-time.After(wait):

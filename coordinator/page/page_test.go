@@ -184,3 +184,31 @@ func TestPageLateAnswer(t *testing.T) {
 		}
 	}
 }
+
+// FuzzPage: whatever replicas answer, a page ends, in order, without repeating a row.
+func FuzzPage(f *testing.F) {
+	rows := answer(false, "a", "b").Rows
+	head := record.Head{Deletion: record.Deletion{Timestamp: 5, Seconds: 1}}
+	f.Add(rows, []byte(nil), rows[:5], head.Append(nil), true, false)
+	f.Add(rows, head.Append(nil), answer(true, "b", "c").Rows, []byte(nil), false, true)
+	f.Fuzz(func(t *testing.T, rows1, head1, rows2, head2 []byte, more, reverse bool) {
+		p := New(Config{Need: 2, Sources: 2, Reverse: reverse, MaxRows: 3, MaxBytes: 100})
+		answers := []*transport.ReadAnswer{{Rows: rows1, Head: head1, More: more}, {Rows: rows2, Head: head2}}
+		taken := 0
+		for i, a := range answers {
+			if p.Take(i, a) == nil {
+				taken++
+			}
+		}
+		p.Merge()
+		all, _ := p.Rows()
+		for i := 1; i < len(all); i++ {
+			if p.compare(all[i-1].Suffix, all[i].Suffix) >= 0 {
+				t.Fatalf("row %q after row %q", all[i].Suffix, all[i-1].Suffix)
+			}
+		}
+		if len(all) > 3 || taken < 2 && len(all) > 0 || taken == 2 && !more && !p.Done() {
+			t.Fatalf("%d rows of %d answers, done %t", len(all), taken, p.Done())
+		}
+	})
+}

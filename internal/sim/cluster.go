@@ -65,7 +65,7 @@ type Cluster struct {
 	others   []netip.Addr   // hosts of clients
 	boots    sync.WaitGroup // every boot's Run, crashed ones included
 
-	mu       sync.Mutex
+	mu       sync.Mutex // guards the fields below
 	problems []string
 	fatals   int
 }

@@ -71,7 +71,7 @@ func (o Op) String() string {
 
 // History is the record of a run. It is safe for concurrent use.
 type History struct {
-	mu  sync.Mutex
+	mu  sync.Mutex // guards the fields below
 	ops []Op
 }
 

@@ -8,8 +8,11 @@ import (
 	"github.com/dunlindb/dunlin/node"
 )
 
-// LaunchNode opens a real node on a simulated machine.
-func LaunchNode(e Env) (Node, error) {
+// LaunchNode opens a real node on a simulated machine, as shipped but for its
+// addresses, and small.
+func LaunchNode(e Env) (Node, error) { return node.Open(nodeConfig(e), nodeEnv(e)) }
+
+func nodeConfig(e Env) node.Config {
 	cfg := node.DefaultConfig()
 	cfg.ClusterName = "sim"
 	cfg.DataDir = "/data"
@@ -23,13 +26,17 @@ func LaunchNode(e Env) (Node, error) {
 	cfg.Clock.MaxSkew = e.MaxSkew
 	cfg.Storage.Committers = 1
 	cfg.Storage.MemoryBudget = 64 << 20
+	return cfg
+}
+
+func nodeEnv(e Env) node.Env {
 	var key [32]byte
 	for i := 0; i < len(key); i += 8 {
 		binary.LittleEndian.PutUint64(key[i:], e.Rand.Uint64())
 	}
-	return node.Open(cfg, node.Env{
+	return node.Env{
 		Network: e.Host, FS: e.FS, Physical: e.Clock,
 		Entropy: rand.NewChaCha8(key), Seed: e.Rand.Uint64(),
 		Logger: e.Logger, Registry: e.Registry, Fatal: e.Fatal, Simulated: true,
-	})
+	}
 }

@@ -143,7 +143,8 @@ func (p *planner) fault() Fault {
 	case OneWay, Degrade:
 		f.Nodes, f.Peers = p.sides(1)
 		if len(f.Peers) > 1 && p.rand.IntN(2) == 0 {
-			f.Peers = f.Peers[:1]
+			i := p.rand.IntN(len(f.Peers))
+			f.Peers = f.Peers[i : i+1]
 		}
 		if f.Kind == Degrade {
 			f.Link = p.badLink()

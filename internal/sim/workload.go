@@ -24,7 +24,7 @@ type workload struct {
 	think   time.Duration // mean pause of a client
 	history History
 
-	mu    sync.Mutex
+	mu    sync.Mutex // guards the fields below
 	slots [streamSlots]struct{ epoch, events int }
 	used  []string // all streams so far
 }

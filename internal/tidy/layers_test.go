@@ -1,13 +1,15 @@
 package tidy
 
 import (
+	"path"
 	"slices"
 	"strings"
 	"testing"
 )
 
 // layerOf is the table of layers: a package imports only packages of lower
-// layers and its own children. testLayer packages are imported by tests only.
+// layers and its own children. A child that is not listed belongs to its parent,
+// and is imported by its family alone. testLayer packages are imported by tests only.
 var layerOf = map[string]int{
 	"token": 0, "hlc": 0,
 	"event": 1, "record": 1, "ring": 1, "paxos": 1,
@@ -52,20 +54,36 @@ var testOnly = []string{
 	"testing",
 }
 
+// family is the listed package that a package is or belongs to.
+func family(pkg string) (name string, known bool) {
+	for name = pkg; name != "."; name = path.Dir(name) {
+		if _, known := layerOf[name]; known {
+			return name, true
+		}
+	}
+	return "", false
+}
+
 func TestPackagesImportOnlyLowerLayers(t *testing.T) {
 	for _, f := range sources(t) {
-		layer, known := layerOf[f.pkg]
+		own, known := family(f.pkg)
 		if !known {
 			t.Errorf("%s: package %q is not in the table of layers; add it there (and to docs/ARCHITECTURE.md)", f.path, f.pkg)
 			continue
 		}
-		for _, path := range f.imports() {
-			own, inModule := strings.CutPrefix(path, module+"/")
-			if !inModule || own == f.pkg || strings.HasPrefix(own, f.pkg+"/") {
+		for _, imported := range f.imports() {
+			other, inModule := strings.CutPrefix(imported, module+"/")
+			if !inModule || f.test {
 				continue
 			}
-			if other, ok := layerOf[own]; !f.test && (!ok || other >= layer) {
-				t.Errorf("%s: package %s (layer %d) imports %s (layer %d)", f.path, f.pkg, layer, own, other)
+			switch parent, ok := family(other); {
+			case !ok:
+				t.Errorf("%s: imports %s, which is not in the table of layers", f.path, other)
+			case parent == own:
+			case parent != other:
+				t.Errorf("%s: imports %s, which is %s's own", f.path, other, parent)
+			case layerOf[parent] >= layerOf[own]:
+				t.Errorf("%s: package %s (layer %d) imports %s (layer %d)", f.path, f.pkg, layerOf[own], other, layerOf[parent])
 			}
 		}
 	}
@@ -79,33 +97,34 @@ func TestLibrariesHaveOneUser(t *testing.T) {
 	}
 }
 
-func checkLibrary(t *testing.T, f sourceFile, path string) {
+func checkLibrary(t *testing.T, f sourceFile, imported string) {
 	t.Helper()
-	inTests := f.test || layerOf[f.pkg] == testLayer
+	own, _ := family(f.pkg)
+	inTests := f.test || layerOf[own] == testLayer
 	for _, lib := range testOnly {
-		if (path == lib || strings.HasPrefix(path, lib+"/")) && !inTests {
-			t.Errorf("%s: imports %s, which is for tests", f.path, path)
+		if (imported == lib || strings.HasPrefix(imported, lib+"/")) && !inTests {
+			t.Errorf("%s: imports %s, which is for tests", f.path, imported)
 		}
 	}
-	first, _, _ := strings.Cut(path, "/")
-	if !strings.Contains(first, ".") || strings.HasPrefix(path, module) || inTests {
+	first, _, _ := strings.Cut(imported, "/")
+	if !strings.Contains(first, ".") || strings.HasPrefix(imported, module) || inTests {
 		return
 	}
-	users, known := users(path)
+	users, known := users(imported)
 	if !known {
-		t.Errorf("%s: %s is not in the table of libraries", f.path, path)
+		t.Errorf("%s: %s is not in the table of libraries", f.path, imported)
 		return
 	}
-	if len(users) > 0 && !slices.Contains(users, f.pkg) {
-		t.Errorf("%s: %s may be used only by %v", f.path, path, users)
+	if len(users) > 0 && !slices.Contains(users, own) {
+		t.Errorf("%s: %s may be used only by %v", f.path, imported, users)
 	}
 }
 
 // users finds the longest library prefix of an import path.
-func users(path string) ([]string, bool) {
+func users(imported string) ([]string, bool) {
 	best, found := "", false
 	for lib := range libraryOf {
-		if (path == lib || strings.HasPrefix(path, lib+"/")) && len(lib) > len(best) {
+		if (imported == lib || strings.HasPrefix(imported, lib+"/")) && len(lib) > len(best) {
 			best, found = lib, true
 		}
 	}

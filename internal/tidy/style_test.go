@@ -3,6 +3,7 @@ package tidy
 import (
 	"go/ast"
 	"path"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -105,7 +106,7 @@ func TestExportedNamesAreDocumented(t *testing.T) {
 		for _, d := range f.ast.Decls {
 			switch d := d.(type) {
 			case *ast.FuncDecl:
-				if d.Name.IsExported() && d.Doc == nil && receiverExported(d) {
+				if d.Name.IsExported() && d.Doc == nil && receiverExported(d) && !isErrorMethod(d) {
 					t.Errorf("%s: exported %s has no comment", f.at(d.Pos()), d.Name.Name)
 				}
 			case *ast.GenDecl:
@@ -129,6 +130,11 @@ func checkSpecs(t *testing.T, f sourceFile, d *ast.GenDecl) {
 			}
 		}
 	}
+}
+
+// isErrorMethod reports the methods of errors, which say what they say.
+func isErrorMethod(d *ast.FuncDecl) bool {
+	return d.Recv != nil && (d.Name.Name == "Error" || d.Name.Name == "Unwrap")
 }
 
 // receiverExported reports whether a method belongs to an exported type; a
@@ -196,17 +202,16 @@ func TestNoGlobals(t *testing.T) {
 	}
 }
 
-// TestNoSleepsInTests allows time.Sleep in a test only where time is virtual.
+// TestNoSleepsInTests allows time.Sleep only in packages whose tests run in
+// virtual time.
 func TestNoSleepsInTests(t *testing.T) {
-	for _, f := range sources(t) {
-		if !f.test {
-			continue
-		}
-		virtual := false
-		for _, p := range f.imports() {
-			virtual = virtual || p == "testing/synctest"
-		}
-		if virtual || f.pkg == "internal/sim" {
+	files := sources(t)
+	virtual := map[string]bool{}
+	for _, f := range files {
+		virtual[f.pkg] = virtual[f.pkg] || slices.Contains(f.imports(), "testing/synctest")
+	}
+	for _, f := range files {
+		if !f.test || virtual[f.pkg] {
 			continue
 		}
 		ast.Inspect(f.ast, func(n ast.Node) bool {

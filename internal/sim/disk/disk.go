@@ -32,7 +32,7 @@ type Injector func(Op) error
 type Disk struct {
 	rand *rand.Rand
 
-	mu       sync.Mutex
+	mu       sync.Mutex // guards the fields below
 	mem      *vfs.MemFS
 	injector Injector
 	boot     int

@@ -16,9 +16,9 @@ import (
 type Network struct {
 	seed uint64
 
-	mu      sync.Mutex
-	profile Profile // of links without one of their own
-	local   Profile // of each host's link to itself
+	mu      sync.Mutex // guards the fields below
+	profile Profile    // of links without one of their own
+	local   Profile    // of each host's link to itself
 	hosts   map[netip.Addr]*Host
 	links   map[route]*link
 	changed gate // hosts came or went, links were blocked or opened
