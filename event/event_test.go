@@ -63,8 +63,8 @@ func TestIDsAreUniqueAndInOrder(t *testing.T) {
 
 func TestKeyIDDependsOnTimeAndKeyAlone(t *testing.T) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	if KeyID(at, []byte("a")) != KeyID(at, []byte("a")) {
-		t.Error("two ids of one key")
+	if first, second := KeyID(at, []byte("a")), KeyID(at, []byte("a")); first != second {
+		t.Errorf("two ids of one key: %s and %s", first, second)
 	}
 	if KeyID(at, []byte("a")) == KeyID(at, []byte("b")) || KeyID(at, []byte("a")) == KeyID(at.Add(100), []byte("a")) {
 		t.Error("one id of two keys or times")

@@ -2,7 +2,6 @@ package membership_test
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -89,7 +88,7 @@ func TestRealSockets(t *testing.T) {
 		case v := <-met:
 			seen[v] = true
 		case <-deadline:
-			t.Fatal(fmt.Sprintf("the nodes did not meet: %v", seen))
+			t.Fatalf("the nodes did not meet: %v", seen)
 		}
 	}
 	for _, f := range stop {

@@ -3,11 +3,9 @@ package ring
 import (
 	"fmt"
 	"math"
-	"math/rand/v2"
-	"os"
 	"slices"
+	"strings"
 	"testing"
-	"time"
 
 	"github.com/cockroachdb/datadriven"
 	"pgregory.net/rapid"
@@ -69,37 +67,230 @@ func judge(t testing.TB, before, after Layout, p Placement) quality {
 	return q
 }
 
-func TestSurvey(t *testing.T) {
-	if os.Getenv("SURVEY") == "" {
-		return
-	}
+// TestGrowth joins nodes one by one, in several arrangements of zones, and holds
+// balance and movement to their bounds after every join.
+func TestGrowth(t *testing.T) {
 	for _, tc := range []struct {
-		name string
-		zone func(i int) string
-		p    Placement
+		name  string
+		zones string // of the i-th node, repeating
+		p     Placement
 	}{
-		{"simple", func(int) string { return "a" }, simple(3)},
-		{"zones3", func(i int) string { return string("abc"[i%3]) }, network(3)},
-		{"uneven", func(i int) string { return string("aabacaabac"[i%10]) }, network(3)},
-		{"two", func(i int) string { return string("ab"[i%2]) }, network(3)},
-		{"five", func(i int) string { return string("abcde"[i%5]) }, network(3)},
+		{"no zones", "a", simple(3)},
+		{"three zones", "abc", network(3)},
+		{"uneven zones", "aabacaabac", network(3)},
+		{"two zones", "ab", network(3)},
+		{"five zones", "abcde", network(3)},
+		{"two replicas", "abc", network(2)},
+		{"five replicas", "abc", network(5)},
 	} {
-		l := Bootstrap(member(0, tc.zone(0)), 1)
-		for i := 1; i < 30; i++ {
-			at := time.Now()
-			next, err := l.Join(uint64(i+1), []Member{member(i, tc.zone(i))}, []Placement{tc.p})
-			took := time.Since(at)
-			if err != nil {
-				t.Fatal(err)
+		t.Run(tc.name, func(t *testing.T) {
+			l := Bootstrap(member(0, tc.zones[:1]), 1)
+			joins, moved := 0, 0.0
+			for i := 1; i < 16; i++ {
+				zone := string(tc.zones[i%len(tc.zones)])
+				next, err := l.Join(uint64(i+1), []Member{member(i, zone)}, []Placement{tc.p})
+				if err != nil {
+					t.Fatal(err)
+				}
+				q := judge(t, l, next, tc.p)
+				if q.worst > 1.05 || q.moved > 1.05 || q.twice > 0.01 {
+					t.Errorf("join %d: fullest %.3f, moved %.3f, collateral %.4f, two new replicas %.4f", i, q.worst, q.moved, q.collateral, q.twice)
+				}
+				joins, moved = joins+1, moved+q.moved
+				l = next
 			}
-			q := judge(t, l, next, tc.p)
-			fmt.Printf("%s %d: worst %.3f moved %.3f collateral %.4f twice %.4f %s\n", tc.name, i+1, q.worst, q.moved, q.collateral, q.twice, took)
+			if mean := moved / float64(joins); mean > 1.01 {
+				t.Errorf("mean movement is %.3f of the least possible", mean)
+			}
+		})
+	}
+}
+
+// TestAnyJoin: whatever joins whatever, in one step or several, the table is valid,
+// even and moves to joiners only.
+func TestAnyJoin(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		zones := rapid.SliceOfN(rapid.SampledFrom([]string{"a", "b", "c", "d"}), 2, 14).Draw(rt, "zones")
+		p := rapid.SampledFrom([]Placement{simple(3), network(1), network(2), network(3), network(5)}).Draw(rt, "placement")
+		l := Bootstrap(member(0, zones[0]), 1)
+		for i := 1; i < len(zones); {
+			batch := min(rapid.IntRange(1, 5).Draw(rt, "batch"), len(zones)-i)
+			var joiners []Member
+			for range batch {
+				joiners = append(joiners, member(i, zones[i]))
+				i++
+			}
+			next, err := l.Join(uint64(i), joiners, []Placement{p})
+			if err != nil {
+				rt.Fatal(err)
+			}
+			again, err := l.Join(uint64(i), joiners, []Placement{p})
+			if err != nil || !slices.Equal(again.Owners, next.Owners) || !slices.Equal(again.ChangedAt, next.ChangedAt) {
+				rt.Fatalf("the same join gave two tables (%v)", err)
+			}
+			if q := judge(t, l, next, p); q.worst > 1.06 || q.moved > 1.15 {
+				rt.Fatalf("%d members, %d joined: fullest %.3f, moved %.3f", len(next.Members), batch, q.worst, q.moved)
+			}
 			l = next
+		}
+	})
+}
+
+// TestTwoDatacenters: each datacenter holds its own number of replicas, evenly, and
+// one without a number holds nothing.
+func TestTwoDatacenters(t *testing.T) {
+	p := Placement{Strategy: NetworkTopologyStrategy, Factors: map[string]int{"dc1": 3, "dc2": 2}}
+	l := Bootstrap(member(0, "a"), 1)
+	for i := 1; i < 11; i++ {
+		m := member(i, string("abc"[i%3]))
+		m.Datacenter = []string{"dc1", "dc2", "dc1", "dc2", "dc3"}[i%5]
+		next, err := l.Join(uint64(i+1), []Member{m}, []Placement{p})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if q := judge(t, l, next, p); q.worst > 1.05 {
+			t.Errorf("after %d joins the fullest member holds %.3f of its share", i, q.worst)
+		}
+		l = next
+	}
+	r, err := New(&l, 12, []Placement{p})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for rng := range token.RangeID(token.Ranges) {
+		in := map[string]int{}
+		for _, m := range r.Replicas(0, rng) {
+			in[r.Member(m).Datacenter]++
+		}
+		if in["dc1"] != 3 || in["dc2"] != 2 || in["dc3"] != 0 {
+			t.Fatalf("range %d lies in %v", rng, in)
 		}
 	}
 }
 
-var _ = rand.New
-var _ = slices.Sort[[]int]
-var _ = datadriven.RunTest
-var _ = rapid.Check
+// TestLayouts runs the files of testdata: clusters and what placement makes of them.
+//
+//	cluster placement=simple|network rf=3      member lines "zone [datacenter]"; one by one
+//	join                                       member lines; all at once
+//	owners from=0 to=8                         the first ranges' owners
+//	replicas from=0 to=8                       and replicas
+//	balance                                    ranges owned and held by each member
+//	diff                                       what the last join changed
+func TestLayouts(t *testing.T) {
+	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+		s := &script{}
+		datadriven.RunTest(t, path, s.run)
+	})
+}
+
+type script struct {
+	before, now Layout
+	p           Placement
+}
+
+func (s *script) run(t *testing.T, d *datadriven.TestData) string {
+	switch d.Cmd {
+	case "cluster":
+		var kind string
+		var rf int
+		d.ScanArgs(t, "placement", &kind)
+		d.ScanArgs(t, "rf", &rf)
+		s.p = network(rf)
+		if kind == "simple" {
+			s.p = simple(rf)
+		}
+		members := parseMembers(0, d.Input)
+		s.now = Bootstrap(members[0], 1)
+		for _, m := range members[1:] {
+			s.join(t, m)
+		}
+		return s.balance(t)
+	case "join":
+		s.join(t, parseMembers(len(s.now.Members), d.Input)...)
+		return s.balance(t)
+	case "balance":
+		return s.balance(t)
+	case "diff":
+		return s.diff(t)
+	}
+	var from, to int
+	d.ScanArgs(t, "from", &from)
+	d.ScanArgs(t, "to", &to)
+	r := s.ring(t, &s.now)
+	var b strings.Builder
+	for rng := from; rng < to; rng++ {
+		if d.Cmd == "owners" {
+			fmt.Fprintf(&b, "%d: %d\n", rng, r.Owner(token.RangeID(rng)))
+		} else {
+			fmt.Fprintf(&b, "%d: %v set %d\n", rng, r.Replicas(0, token.RangeID(rng)), r.SetOf(0, token.RangeID(rng)))
+		}
+	}
+	return b.String()
+}
+
+func parseMembers(first int, input string) []Member {
+	var members []Member
+	for line := range strings.Lines(input) {
+		words := strings.Fields(line)
+		m := member(first+len(members), words[0])
+		if len(words) > 1 {
+			m.Datacenter = words[1]
+		}
+		members = append(members, m)
+	}
+	return members
+}
+
+func (s *script) join(t *testing.T, joiners ...Member) {
+	next, err := s.now.Join(uint64(len(s.now.Members)+1), joiners, []Placement{s.p})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.before, s.now = s.now, next
+}
+
+func (s *script) ring(t *testing.T, l *Layout) *Ring {
+	r, err := New(l, 1, []Placement{s.p})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func (s *script) balance(t *testing.T) string {
+	r := s.ring(t, &s.now)
+	owns, held := make([]int, r.Members()), make([]int, r.Members())
+	for rng := range token.RangeID(token.Ranges) {
+		owns[r.Owner(rng)]++
+		for _, m := range r.Replicas(0, rng) {
+			held[m]++
+		}
+	}
+	var b strings.Builder
+	for i, share := range shares(s.now.Members, s.p) {
+		m := r.Member(uint16(i))
+		fmt.Fprintf(&b, "%d %s/%s: owns %d, holds %d of %.1f\n", i, m.Datacenter, m.Zone, owns[i], held[i], share)
+	}
+	fmt.Fprintf(&b, "%d replica sets\n", r.Sets(0))
+	return b.String()
+}
+
+func (s *script) diff(t *testing.T) string {
+	gained, lost, twice := map[int]int{}, map[int]int{}, 0
+	before, after := s.ring(t, &s.before), s.ring(t, &s.now)
+	moves := Diff(before, after)
+	for _, m := range moves {
+		for _, id := range m.Gained {
+			i, _ := after.Index(id)
+			gained[int(i)]++
+		}
+		for _, id := range m.Lost {
+			i, _ := after.Index(id)
+			lost[int(i)]++
+		}
+		if len(m.Gained) > 1 {
+			twice++
+		}
+	}
+	return fmt.Sprintf("%d ranges change, %d gain more than one replica\ngained %v\nlost %v\n", len(moves), twice, gained, lost)
+}

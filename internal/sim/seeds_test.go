@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"runtime/pprof"
 	"sync/atomic"
 	"syscall"
@@ -46,6 +47,7 @@ func runSeed(t *testing.T, seed uint64, verbose bool) {
 	if verbose {
 		t.Logf("schedule of seed %d:\n%s", seed, FormatPlan(Plan(seed, o.plan())))
 	}
+	defer debug.SetGCPercent(debug.SetGCPercent(400)) // memory is small, collecting it is not
 	stop := watch(&o)
 	defer stop()
 	before := cpuTime()
