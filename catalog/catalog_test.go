@@ -465,3 +465,40 @@ func TestMetricsFollowConventions(t *testing.T) {
 		t.Errorf("%s: %s", p.Metric, p.Text)
 	}
 }
+
+func TestDocumentsAreChecked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFabric(t, 14)
+		nodes := f.cluster(3)
+		defer func() { stopAll(nodes) }()
+		c := nodes[0].catalog
+		if err := c.Seal(within(t, time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+		for _, tc := range []struct {
+			name   string
+			change func(*Document)
+		}{
+			{"another cluster", func(d *Document) { d.Cluster[0]++ }},
+			{"opened again", func(d *Document) { d.Sealed = false }},
+			{"a member less", func(d *Document) { d.Layout.Members = d.Layout.Members[:2] }},
+			{"a vote less", func(d *Document) { d.Layout.Members[1].Voter = false }},
+			{"another zone", func(d *Document) { d.Layout.Members[1].Zone = "z2" }},
+			{"another owner", func(d *Document) { d.Layout.Owners[7] = 2 - d.Layout.Owners[7]/2 }},
+			{"a range touched", func(d *Document) { d.Layout.ChangedAt[7]++ }},
+			{"a range of the future", func(d *Document) { d.Layout.ChangedAt[7] = 99 }},
+			{"no gossip key", func(d *Document) { d.GossipKey = nil }},
+			{"no table ids", func(d *Document) { d.Schema.NextTable = 0 }},
+			{"no address", func(d *Document) { d.Layout.Members[0].HTTP = "" }},
+		} {
+			before := c.Fact()
+			err := c.Propose(within(t, time.Minute), func(d Document) (Document, error) {
+				tc.change(&d)
+				return d, nil
+			})
+			if err == nil || c.Fact() != before {
+				t.Errorf("%s: %v", tc.name, err)
+			}
+		}
+	})
+}

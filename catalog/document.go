@@ -156,6 +156,11 @@ func (d *Document) validate() error {
 			return invalidf("document %d: member %s: %v", d.Version, m.ID, err)
 		}
 	}
+	for rng, at := range d.Layout.ChangedAt {
+		if at > d.Version {
+			return invalidf("document %d: range %d changed at version %d", d.Version, rng, at)
+		}
+	}
 	return nil
 }
 

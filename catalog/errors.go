@@ -49,8 +49,12 @@ func (e *TooFewMembersError) Error() string {
 	if e.Datacenter != "" {
 		where = fmt.Sprintf("datacenter %s", e.Datacenter)
 	}
-	return fmt.Sprintf("catalog: %s has %d members, but keyspace %s wants %d replicas there: start %d more with --join, "+
-		"or bootstrap anew with --replication-factor %d", where, e.Members, e.Keyspace, e.Factor, e.Factor-e.Members, e.Members)
+	members := "members"
+	if e.Members == 1 {
+		members = "member"
+	}
+	return fmt.Sprintf("catalog: %s has %d %s, but keyspace %s wants %d replicas there: start %d more with --join, "+
+		"or bootstrap anew with --replication-factor %d", where, e.Members, members, e.Keyspace, e.Factor, e.Factor-e.Members, max(e.Members, 1))
 }
 
 // SealedError: the cluster holds data, so a node cannot simply be added.

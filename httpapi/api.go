@@ -87,6 +87,9 @@ func New(cfg Config, env Env) (*API, error) {
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	n := a.inFlight.Add(1)
 	defer a.inFlight.Add(-1)
+	if r.Body != nil && r.Body != http.NoBody {
+		http.NewResponseController(w).SetReadDeadline(time.Now().Add(a.cfg.BodyTimeout))
+	}
 	if n > int64(a.cfg.Requests) {
 		a.fail(w, r, &busyError{Requests: a.cfg.Requests})
 		return

@@ -66,10 +66,10 @@ func bodyError(err error) error {
 	}
 }
 
-// readBody reads a body of limited size; what it is called is for the error.
+// readBody reads a body of limited size; what it is called is for the error. Its
+// deadline (ServeHTTP) is lifted only when it has been read: net/http reads on
+// what a refused body still has.
 func (a *API) readBody(w *answer, r *http.Request, what string, limit int) ([]byte, error) {
-	w.rc.SetReadDeadline(time.Now().Add(a.cfg.BodyTimeout))
-	defer w.rc.SetReadDeadline(time.Time{})
 	body, err := bodyReader(r)
 	if err != nil {
 		return nil, err
@@ -93,6 +93,7 @@ func (a *API) readBody(w *answer, r *http.Request, what string, limit int) ([]by
 		case len(buf) > limit:
 			return nil, &tooLargeError{Field: what, Limit: limit}
 		case err == io.EOF:
+			w.rc.SetReadDeadline(time.Time{})
 			return buf, nil
 		case err != nil:
 			return nil, bodyError(err)

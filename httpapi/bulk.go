@@ -92,9 +92,12 @@ func (a *API) ingest(w *answer, r *http.Request) error {
 		split: splitter{max: a.cfg.EventBytes}, maker: a.takeMaker(),
 		queue: make(chan *batch, a.cfg.Bulk.Pipeline), pipeline: make(chan struct{}, a.cfg.Bulk.Pipeline),
 	}
-	b.ctx, b.cancel = context.WithCancel(r.Context())
+	// A client that is gone shows in the body. Lines that came whole are stored even
+	// then, so only answers that cannot be written cancel.
+	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(r.Context()))
 	defer b.cancel()
 	defer a.makers.Put(b.maker)
+	w.rc.SetReadDeadline(time.Time{})  // it may come for days
 	w.rc.SetWriteDeadline(time.Time{}) // pieces of the answer have their own
 	if form != formSummary {
 		w.rc.EnableFullDuplex() // of HTTP/1.1; the error says that it is always so

@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/dunlindb/dunlin/coordinator"
@@ -52,6 +53,7 @@ var titles = map[string]string{
 }
 
 func newProblem(kind string, status int, detail string) problem {
+	detail = strings.TrimPrefix(detail, "coordinator: ") // clients need not know our packages
 	return problem{Type: problemType + kind, Title: titles[kind], Status: status, Detail: detail}
 }
 

@@ -8,10 +8,11 @@
 // owners of the following ranges, distinct nodes, distinct zones first), so that
 // token-aware drivers agree with Dunlin.
 //
-// buraksezer/consistent proposes owners; a refiner evens out replica counts, and,
-// once there is data, accepts only moves towards a joiner. GetClosestN, LocateKey
-// and FindPartitionID of that library are never used: they ignore zones and map
-// keys without regard to token order.
+// buraksezer/consistent proposes owners. A refiner takes of the proposal what it
+// needs: ranges move towards joiners only, until each owns its quota, and are then
+// exchanged until replica counts are even and hardly anything moved besides. The
+// library's GetClosestN, LocateKey and FindPartitionID are never used: they ignore
+// zones, and map keys without regard to token order.
 //
 // Everything here is pure: no I/O, no clock, no goroutine; the same input gives
 // the same table on every machine.

@@ -13,7 +13,8 @@ const (
 	// tolerance is the imbalance that is traded for moving less, as a part of the
 	// mean share.
 	tolerance = 0.02
-	// twicePenalty is what a range's second new replica costs, in collaterals.
+	// twicePenalty is what collateral costs more where it is not a range's only new
+	// replica.
 	twicePenalty = 20
 	// unit is one replica in the search's arithmetic, which is in whole numbers so
 	// that it comes out alike on every machine.
@@ -44,6 +45,9 @@ func refine(members []Member, old int, owners, proposal []uint16, p Placement, s
 	s.fill(proposal, random)
 	s.start(newWalker(members, s.owners, p))
 	for range refineTries {
+		if s.cost <= len(s.share)*unit*unit {
+			break // within a replica of the shares, on average, and nothing moved aside
+		}
 		s.try(random)
 	}
 	return s.owners
@@ -131,10 +135,10 @@ func (s *search) start(w *walker) {
 
 // count adds a range's replicas to the cost, or takes them out with -1. The cost is
 // the squared distance of all members from their shares, the collateral, and much
-// more for every replica but one that a range gains: quorums before and after the
-// change would overlap less.
+// more for collateral where a range gains another replica too: quorums before and
+// after the change would overlap less.
 func (s *search) count(rng, sign int) {
-	gained := 0
+	gained, aside := 0, 0
 	for _, m := range s.sets[rng] {
 		distance := s.held[m]*unit - s.share[m]
 		s.cost += 2*sign*unit*distance + unit*unit
@@ -143,11 +147,12 @@ func (s *search) count(rng, sign int) {
 			gained++
 		} else if !slices.Contains(s.setsBefore[rng], m) {
 			gained++
-			s.cost += sign * s.collateral
+			aside++
 		}
 	}
+	s.cost += sign * aside * s.collateral
 	if gained > 1 {
-		s.cost += sign * (gained - 1) * twicePenalty * s.collateral
+		s.cost += sign * aside * twicePenalty * s.collateral
 	}
 }
 

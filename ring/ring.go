@@ -39,7 +39,11 @@ func New(l *Layout, version uint64, placements []Placement) (*Ring, error) {
 	for _, v := range l.ChangedAt {
 		r.maxChangedAt = max(r.maxChangedAt, v)
 	}
-	for _, p := range placements {
+	for i, p := range placements {
+		if same := slices.IndexFunc(placements[:i], p.Equal); same >= 0 {
+			r.tables = append(r.tables, r.tables[same]) // keyspaces that are placed alike share a table
+			continue
+		}
 		if err := p.Validate(); err != nil {
 			return nil, err
 		}

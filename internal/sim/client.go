@@ -122,6 +122,9 @@ func (c *client) do(ctx context.Context, r request) answer {
 	if clock, e := strconv.ParseInt(resp.Header.Get("Dunlin-Clock"), 10, 64); e == nil && err == nil {
 		c.session = max(c.session, clock)
 	}
+	if resp.StatusCode == http.StatusBadRequest {
+		c.forget()
+	}
 	return answer{status: resp.StatusCode, header: resp.Header, body: body, err: err}
 }
 

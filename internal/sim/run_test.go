@@ -29,7 +29,7 @@ func TestSoundToyPasses(t *testing.T) {
 		for _, v := range r.Violations {
 			t.Errorf("violation: %s", v)
 		}
-		if r.Acknowledged() < 2000 || r.Boots < 15 || r.Network.Resets == 0 {
+		if r.Acknowledged() < 2000 || r.Boots < 10 || r.Network.Resets == 0 {
 			t.Errorf("not much happened: %v", r)
 		}
 	}
@@ -49,7 +49,7 @@ func TestPlantedBugsAreFound(t *testing.T) {
 		"refused writes are there": {toyBugs{phantom: true}, NothingMadeUp},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := runToy(t, 1, 8*time.Minute, c.bugs)
+			r := runToy(t, 1, 5*time.Minute, c.bugs)
 			if !slices.ContainsFunc(r.Violations, func(v Violation) bool { return v.Promise == c.want }) {
 				t.Errorf("not found: %q; violations: %v; problems: %v\n%v", c.want, r.Violations, r.Problems, r)
 			}

@@ -82,9 +82,6 @@ func (w *workload) run(ctx context.Context, number int, c *client) {
 		o := w.draw(draw, c, fmt.Sprintf("c%d-%d", number, serial))
 		o.Client, o.Session, o.Node = number, c.sessions, node
 		w.perform(ctx, c, &o)
-		if o.Result == Refused {
-			c.forget()
-		}
 		if o.Result != OK {
 			node = draw.IntN(len(c.nodes))
 		}
