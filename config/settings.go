@@ -100,7 +100,7 @@ func storageSettings() []setting {
 			field: func(c *Config) any { return &c.Node.Storage.SyncInterval }},
 		{key: "storage.committers", kind: kindInt, help: "Goroutines that commit writes. 0: one per four cores.",
 			field: func(c *Config) any { return &c.Node.Storage.Committers }},
-		{key: "memory.budget", kind: kindBytes, help: "Memory of the node: memtables, block cache, frames, admission and the Go heap share it.",
+		{key: "memory.budget", kind: kindBytes, help: "Memory of the node: memtables, block cache, frames, admission and the Go heap share it.\nThe heap's part is its GOMEMLIMIT, unless that is set.",
 			field: func(c *Config) any { return &c.Node.Storage.MemoryBudget }},
 	}
 }

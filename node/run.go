@@ -41,6 +41,10 @@ func (n *Node) start(ctx context.Context, g *group) error {
 	}
 	g.start("transport", n.transport.Run)
 	g.start("catalog", n.catalog.Run)
+	if n.View() != nil && len(n.cfg.Join) > 0 {
+		// A member of another cluster must not serve here: the node stops then.
+		g.start("seeds", func(ctx context.Context) error { return n.catalog.Join(ctx, n.seeds()) })
+	}
 	if err := n.enter(ctx); err != nil {
 		return err
 	}

@@ -1,10 +1,13 @@
 package storage
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -36,6 +39,7 @@ func (b *Batch) Merge(key, value []byte) {
 const (
 	batchBytesMax = 1 << 20 // a batch beyond it is committed before more is staged
 	ackBatches    = 64      // batches between a committer and its acker
+	queueKept     = 4096    // a drained queue's array of at most so many items is reused
 )
 
 // committer writes the ranges that are its own.
@@ -43,18 +47,30 @@ type committer struct {
 	engine *Engine
 	wake   chan struct{} // one slot
 	acks   chan committed
-	spare  []Item // the drained queue's array, reused
+	disk   diskGuard
+	items  []queued // drained; those from handed on have not gone to the acker
+	handed int
 
-	mu     sync.Mutex // guards the queue
-	queue  []Item
-	bytes  int
+	mu     sync.Mutex // guards the fields below
+	queue  []queued
+	spare  []queued // an array for the next queue
+	count  int      // items that are not answered
+	bytes  int      // of them
 	closed bool
 }
 
-// committed is a batch on its way to the acker.
+// queued is an item with its size, which the item itself may no longer tell once
+// it was answered.
+type queued struct {
+	Item
+	size int
+}
+
+// committed is a batch on its way to the acker; batch is nil if nothing was staged.
 type committed struct {
 	batch *pebble.Batch
-	items []Item
+	items []queued
+	begun time.Time
 	err   error
 }
 
@@ -75,56 +91,90 @@ func (x *exclusive) Stage(*Batch) {}
 func (x *exclusive) Done(err error) { x.done <- err }
 
 func newCommitter(e *Engine) *committer {
-	return &committer{engine: e, wake: make(chan struct{}, 1), acks: make(chan committed, ackBatches)}
+	return &committer{
+		engine: e, wake: make(chan struct{}, 1), acks: make(chan committed, ackBatches),
+		disk: diskGuard{fs: e.env.FS, dir: e.cfg.Dir, reserve: uint64(e.cfg.DiskReserve)},
+	}
 }
 
-// submit queues an item. The only errors are ErrOverloaded and ErrClosed. An item
-// that alone exceeds the bound is taken by an empty queue.
+// submit queues an item. The only errors are ErrOverloaded and ErrClosed. The
+// bounds count items until they are answered, so that a slow disk is felt here;
+// an item that alone exceeds them is taken when there is no other.
 func (c *committer) submit(it Item, bounded bool) error {
-	size := it.Bytes()
-	cfg := &c.engine.cfg
+	size, cfg := it.Bytes(), &c.engine.cfg
 	c.mu.Lock()
 	switch {
 	case c.closed:
 		c.mu.Unlock()
+		if fault := c.engine.stopped(); fault != nil {
+			return fmt.Errorf("%w after a fatal error: %w", ErrClosed, fault)
+		}
 		return ErrClosed
-	case bounded && len(c.queue) > 0 && (len(c.queue) >= cfg.QueueItems || c.bytes+size > cfg.QueueBytes):
+	case bounded && c.count > 0 && (c.count >= cfg.QueueItems || c.bytes+size > cfg.QueueBytes):
 		c.mu.Unlock()
 		c.engine.metrics.overloads.Inc()
 		return ErrOverloaded
 	}
-	c.queue = append(c.queue, it)
+	c.queue = append(c.queue, queued{it, size})
+	c.count++
 	c.bytes += size
 	c.mu.Unlock()
+	c.nudge()
+	return nil
+}
+
+func (c *committer) nudge() {
 	select {
 	case c.wake <- struct{}{}:
 	default:
 	}
-	return nil
 }
 
 // drain takes the whole queue; closed reports that no more will come.
-func (c *committer) drain() (items []Item, closed bool) {
+func (c *committer) drain() (items []queued, closed bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	items, c.queue, c.bytes = c.queue, c.spare, 0
+	items, c.queue = c.queue, c.spare
 	c.spare = nil
 	return items, c.closed
+}
+
+// keep gives back a drained queue's array.
+func (c *committer) keep(items []queued) {
+	clear(items)
+	if cap(items) > queueKept {
+		return
+	}
+	c.mu.Lock()
+	c.spare = items[:0]
+	c.mu.Unlock()
+}
+
+// release takes answered items out of the bounds.
+func (c *committer) release(count, bytes int) {
+	c.mu.Lock()
+	c.count -= count
+	c.bytes -= bytes
+	c.mu.Unlock()
+}
+
+// load is what the bounds count.
+func (c *committer) load() (count, bytes int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.count, c.bytes
 }
 
 func (c *committer) close() {
 	c.mu.Lock()
 	c.closed = true
 	c.mu.Unlock()
-	select {
-	case c.wake <- struct{}{}:
-	default:
-	}
+	c.nudge()
 }
 
 // run commits until close, and then what is queued.
 func (c *committer) run() {
-	defer close(c.acks)
+	defer c.finish()
 	for range c.wake {
 		for {
 			items, closed := c.drain()
@@ -135,38 +185,59 @@ func (c *committer) run() {
 				break
 			}
 			c.engine.metrics.batchItems.Observe(float64(len(items)))
-			c.commitAll(items)
-			clear(items)
-			if cap(items) <= 4096 {
-				c.spare = items[:0]
-			}
+			c.items, c.handed = items, 0
+			c.commitAll()
+			c.items, c.handed = nil, 0
+			c.keep(items)
 		}
 	}
 }
 
-// commitAll stages items in order, in as few batches as their sizes and
-// exclusive work allow.
-func (c *committer) commitAll(items []Item) {
+// finish ends the acker. A fatal error ends this goroutine inside Pebble: then
+// what it held and what is queued is refused.
+func (c *committer) finish() {
+	c.close()
+	queue, _ := c.drain()
+	if rest := append(slices.Clone(c.items[c.handed:]), queue...); len(rest) > 0 {
+		c.acks <- committed{items: rest, err: cmp.Or(c.engine.stopped(), ErrClosed)}
+	}
+	close(c.acks)
+}
+
+// commitAll stages the drained items in order, in as few batches as their sizes
+// and exclusive work allow.
+func (c *committer) commitAll() {
 	batch := c.newBatch()
-	first := 0
-	for i, it := range items {
-		if x, ok := it.(*exclusive); ok {
-			c.commit(batch, items[first:i])
+	for i, it := range c.items {
+		if x, ok := it.Item.(*exclusive); ok {
+			c.commit(batch, i)
 			c.runExclusive(x)
-			batch, first = c.newBatch(), i+1
+			c.handed = i + 1
+			c.release(1, 0)
+			batch = c.newBatch()
 			continue
 		}
-		it.Stage(batch)
+		if batch.failed == nil {
+			it.Stage(batch)
+		}
 		if batch.b.Len() >= batchBytesMax {
-			c.commit(batch, items[first:i+1])
-			batch, first = c.newBatch(), i+1
+			c.commit(batch, i+1)
+			batch = c.newBatch()
 		}
 	}
-	c.commit(batch, items[first:])
+	c.commit(batch, len(c.items))
 }
 
+// newBatch is a batch that takes writes, or that has failed already: after a
+// fatal error, or while the disk is full.
 func (c *committer) newBatch() *Batch {
-	return &Batch{b: c.engine.rows.NewBatch(), windows: c.engine.windows}
+	b := &Batch{b: c.engine.rows.NewBatch(), windows: c.engine.windows}
+	if b.failed = c.engine.stopped(); b.failed == nil {
+		if b.failed = c.disk.check(); b.failed != nil {
+			c.engine.metrics.diskFull.Inc()
+		}
+	}
+	return b
 }
 
 func (c *committer) runExclusive(x *exclusive) {
@@ -175,19 +246,23 @@ func (c *committer) runExclusive(x *exclusive) {
 	}
 }
 
-// commit applies a batch and passes it to the acker, with a copy of the items,
-// whose array is reused.
-func (c *committer) commit(b *Batch, items []Item) {
-	if len(items) == 0 {
+// commit applies a batch and passes it to the acker, with a copy of its items:
+// those up to end that were not handed on before.
+func (c *committer) commit(b *Batch, end int) {
+	if c.handed == end {
 		_ = b.b.Close() // nothing was staged; closing only returns it to its pool
 		return
 	}
-	done := committed{batch: b.b, items: append([]Item(nil), items...), err: b.failed}
+	done := committed{batch: b.b, items: slices.Clone(c.items[c.handed:end]), begun: time.Now(), err: b.failed}
 	if done.err == nil && !b.b.Empty() {
 		c.engine.metrics.batchBytes.Observe(float64(b.b.Len()))
 		c.engine.written.Add(uint64(b.b.Count()))
-		done.err = c.engine.apply(b.b)
+		c.disk.wrote(b.b.Len())
+		if err := c.engine.apply(b.b); err != nil {
+			done.err = fmt.Errorf("storage: commit: %w", err)
+		}
 	}
+	c.handed = end
 	c.acks <- done
 }
 
@@ -195,17 +270,24 @@ func (c *committer) commit(b *Batch, items []Item) {
 func (c *committer) ack() {
 	for done := range c.acks {
 		err := done.err
-		if err == nil && !done.batch.Empty() {
-			err = c.engine.settle(done.batch)
+		if done.batch != nil {
+			if err == nil && !done.batch.Empty() {
+				err = c.engine.settle(done.batch)
+				c.engine.metrics.commitSeconds.Observe(time.Since(done.begun).Seconds())
+			}
+			_ = done.batch.Close() // after SyncWait; closing only returns it to its pool
+		}
+		if err == nil {
+			err = c.engine.stopped()
 		}
 		if err != nil {
-			err = fmt.Errorf("storage: commit: %w", err)
 			c.engine.metrics.commitFailures.Inc()
 		}
-		if stopped := c.engine.stopped(); stopped != nil && err == nil {
-			err = stopped
+		bytes := 0
+		for _, it := range done.items {
+			bytes += it.size
 		}
-		_ = done.batch.Close() // after SyncWait; closing only returns it to its pool
+		c.release(len(done.items), bytes)
 		for _, it := range done.items {
 			it.Done(err)
 		}
@@ -225,12 +307,18 @@ func (e *Engine) apply(b *pebble.Batch) error {
 	return e.rows.ApplyNoSyncWait(b, pebble.Sync)
 }
 
-// settle waits until an applied batch is as durable as it has to be.
+// settle waits until an applied batch is as durable as it has to be. After a
+// failed sync nobody knows what the log holds, and Pebble, which ends the process
+// in Apply, only returns the error here.
 func (e *Engine) settle(b *pebble.Batch) error {
 	if e.cfg.Durability == Periodic {
 		return nil
 	}
-	return b.SyncWait()
+	err := b.SyncWait()
+	if err != nil {
+		e.fatal(fmt.Errorf("storage: sync the log: %w", err))
+	}
+	return err
 }
 
 // Committers is the number of committers.

@@ -33,15 +33,16 @@ type Config struct {
 	SyncInterval time.Duration // of Periodic
 	Memory       int64         // bytes for memtables and the block cache
 	Committers   int           // 0: one per four cores
-	QueueItems   int           // bound of each committer's queue
-	QueueBytes   int           // bound of each committer's queue
+	QueueItems   int           // bound of each committer's items that are not answered
+	QueueBytes   int           // and of their bytes
+	DiskReserve  int64         // bytes: writes are refused while less is free, so that compactions can go on
 }
 
 // DefaultConfig is a synced engine with 96 MiB.
 func DefaultConfig() Config {
 	return Config{
 		Durability: Sync, SyncInterval: 5 * time.Millisecond, Memory: 96 << 20,
-		QueueItems: 16 << 10, QueueBytes: 16 << 20,
+		QueueItems: 16 << 10, QueueBytes: 16 << 20, DiskReserve: 256 << 20,
 	}
 }
 
@@ -59,6 +60,9 @@ func (c Config) Validate() error {
 	}
 	if c.Memory < 1<<20 {
 		errs = append(errs, fmt.Errorf("storage: memory is %d bytes: give at least 1 MiB", c.Memory))
+	}
+	if c.DiskReserve < 0 {
+		errs = append(errs, fmt.Errorf("storage: disk reserve is %d bytes: give 0 or more", c.DiskReserve))
 	}
 	if c.Committers < 0 || c.QueueItems < 1 || c.QueueBytes < 1 {
 		errs = append(errs, errors.New("storage: committers and queue bounds must be positive"))

@@ -41,6 +41,17 @@ func (e *PartialError) Error() string {
 	return fmt.Sprintf("storage: %s is not a whole data directory: %s; restore it whole, or wipe it and join as a new node", e.Dir, e.Reason)
 }
 
+// DiskFullError refuses a write because too little of the disk is free.
+type DiskFullError struct {
+	Dir           string
+	Free, Reserve uint64 // bytes
+}
+
+// Error says how much is free and how much has to be.
+func (e *DiskFullError) Error() string {
+	return fmt.Sprintf("storage: the disk is full: %d MiB are free under %s, and %d MiB are kept for compactions; free some space", e.Free>>20, e.Dir, e.Reserve>>20)
+}
+
 // corrupted marks Pebble's errors about damaged bytes with ErrCorrupt.
 func corrupted(op string, err error) error {
 	if err == nil {

@@ -2,7 +2,6 @@ package transport
 
 import (
 	"fmt"
-	"sync/atomic"
 
 	"google.golang.org/grpc/mem"
 
@@ -42,30 +41,3 @@ func (c rawCodec) Unmarshal(data mem.BufferSlice, v any) error {
 
 // Name is the content subtype on the wire.
 func (rawCodec) Name() string { return "dunlin" }
-
-// inFrame is a received frame that goes back to the pool when the loop that
-// received it and every group in it are done.
-type inFrame struct {
-	buf    *[]byte
-	refs   atomic.Int32
-	pool   *wire.BufferPool
-	pinned *atomic.Int64 // sum of the lengths of the stream's frames in use
-}
-
-func newInFrame(m *message, pool *wire.BufferPool, pinned *atomic.Int64) *inFrame {
-	f := &inFrame{buf: m.buf, pool: pool, pinned: pinned}
-	f.refs.Store(1)
-	f.pinned.Add(int64(len(*f.buf)))
-	m.buf = nil
-	return f
-}
-
-func (f *inFrame) hold() { f.refs.Add(1) }
-
-func (f *inFrame) release() {
-	if f.refs.Add(-1) == 0 {
-		f.pinned.Add(-int64(len(*f.buf)))
-		f.pool.Put(f.buf)
-		f.buf = nil
-	}
-}

@@ -468,7 +468,7 @@ func FuzzFrames(f *testing.F) {
 		s.from.Limits = t.cfg.limits()
 		if h, items, err := wire.Decode(b, wire.Kind.IsRequest, nil); err == nil {
 			own := bytes.Clone(b)
-			fr := newInFrame(&message{buf: &own}, t.pool, &s.pinned)
+			fr := wire.NewReceived(&own, t.pool, &s.pinned)
 			_ = s.dispatch(fr, h, items)
 		}
 		t.running.Wait()

@@ -9,26 +9,11 @@ import (
 	"github.com/dunlindb/dunlin/transport/wire"
 )
 
-// request is a decoded ReadRequest or ScanRequest: one of the two is set.
-type request struct {
-	read *ReadRequest
-	scan *ScanRequest
-}
-
-func decodeQuery(kind wire.Kind, payload []byte) (request, error) {
-	if kind == wire.KindScan {
-		q := new(ScanRequest)
-		return request{scan: q}, wire.DecodeScanRequest(payload, q)
-	}
-	q := new(ReadRequest)
-	return request{read: q}, wire.DecodeReadRequest(payload, q)
-}
-
 // query is a read or scan of a peer that waits for a reader.
 type query struct {
 	session  *session
 	id       uint32
-	request  request
+	request  wire.Query
 	deadline time.Time
 }
 
@@ -92,7 +77,7 @@ func (q *query) execute() {
 	}
 	ctx, cancel := context.WithDeadline(s.ctx, q.deadline)
 	defer cancel()
-	kind, verdict, payload := q.request.ask(ctx, s.t.env.Handler, s.from.Node)
+	kind, verdict, payload := ask(ctx, q.request, s.t.env.Handler, s.from.Node)
 	switch {
 	case !q.deadline.After(time.Now()):
 		s.answer(q.id, verdictExpired)
@@ -104,15 +89,15 @@ func (q *query) execute() {
 }
 
 // ask calls the handler and encodes its answer.
-func (r request) ask(ctx context.Context, h Handler, from ring.NodeID) (wire.Kind, Verdict, []byte) {
-	if r.scan != nil {
-		a := h.Scan(ctx, from, r.scan)
+func ask(ctx context.Context, r wire.Query, h Handler, from ring.NodeID) (wire.Kind, Verdict, []byte) {
+	if r.Scan != nil {
+		a := h.Scan(ctx, from, r.Scan)
 		if a.Verdict.Code != OK {
 			return wire.KindScanAnswer, a.Verdict, nil
 		}
 		return wire.KindScanAnswer, Verdict{}, wire.AppendScanAnswer(make([]byte, 0, 64+len(a.Partitions)+len(a.Rows)), &a)
 	}
-	a := h.Read(ctx, from, r.read)
+	a := h.Read(ctx, from, r.Read)
 	if a.Verdict.Code != OK {
 		return wire.KindReadAnswer, a.Verdict, nil
 	}

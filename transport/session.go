@@ -42,7 +42,7 @@ const pinnedFactor = 4
 
 // work is a request that this node owes an answer; frame is nil if it owes none.
 type work struct {
-	frame *inFrame
+	frame *wire.Received
 	id    uint32
 }
 
@@ -126,15 +126,15 @@ func (s *session) receive(stream stream) error {
 			return err
 		}
 		s.t.metrics.receivedBytes.Add(float64(len(*m.buf)))
-		f := newInFrame(&m, s.t.pool, &s.pinned)
+		f := wire.NewReceived(m.buf, s.t.pool, &s.pinned)
 		var h wire.Header
 		var err error
-		h, items, err = wire.Decode(*f.buf, wire.Kind.IsRequest, items)
+		h, items, err = wire.Decode(f.Bytes(), wire.Kind.IsRequest, items)
 		if err == nil {
 			s.t.observe(s.from.Node, h, &version)
 			err = s.dispatch(f, h, items)
 		}
-		f.release()
+		f.Release()
 		if err != nil {
 			s.t.metrics.refusedFrames.Inc()
 			s.t.complain(&s.t.quiet.frames, "frame of a peer refused", "peer", s.from.Node, "error", err)
@@ -145,7 +145,7 @@ func (s *session) receive(stream stream) error {
 
 // dispatch hands the requests of a frame to the handler and the readers, or
 // answers them at once.
-func (s *session) dispatch(f *inFrame, h wire.Header, items []wire.Item) error {
+func (s *session) dispatch(f *wire.Received, h wire.Header, items []wire.Item) error {
 	if err := s.owe(f, items); err != nil {
 		return err
 	}
@@ -170,7 +170,7 @@ func (s *session) dispatch(f *inFrame, h wire.Header, items []wire.Item) error {
 			}
 			s.t.env.Handler.Apply(s.from.Node, g, now.Add(left), s, it.ID)
 		default:
-			q, err := decodeQuery(it.Kind, it.Payload)
+			q, err := wire.DecodeQuery(it.Kind, it.Payload)
 			if err != nil {
 				return err
 			}
@@ -182,7 +182,7 @@ func (s *session) dispatch(f *inFrame, h wire.Header, items []wire.Item) error {
 
 // owe enters the requests of a frame into the table. A peer that overruns its
 // slots, or asks twice under one id, is broken.
-func (s *session) owe(f *inFrame, items []wire.Item) error {
+func (s *session) owe(f *wire.Received, items []wire.Item) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := range items {
@@ -197,7 +197,7 @@ func (s *session) owe(f *inFrame, items []wire.Item) error {
 		if s.work[index].frame != nil {
 			return fmt.Errorf("slot %d is in use", index)
 		}
-		f.hold()
+		f.Hold()
 		s.work[index] = work{frame: f, id: id}
 		s.open++
 	}
@@ -273,7 +273,7 @@ func (s *session) settle(id uint32, enqueue func(*wire.Queue)) {
 		enqueue(&s.queue)
 	}
 	s.mu.Unlock()
-	f.release()
+	f.Release()
 	if wake {
 		poke(s.wake)
 	}

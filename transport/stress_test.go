@@ -56,7 +56,7 @@ func (x *fixture) stress(seed uint64) {
 	var mu sync.Mutex // guards nodes, all
 	var all []*tracked
 	var askers sync.WaitGroup
-	for i := range 6 {
+	for i := range 4 {
 		askers.Go(func() {
 			rng := rand.New(rand.NewPCG(seed, uint64(i)))
 			for ctx.Err() == nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
@@ -28,6 +29,9 @@ environment (DUNLIN_…) and --config FILE, in that order.`,
 				return &usageError{err}
 			}
 			cfg.Node.Version = version
+			if os.Getenv("GOMEMLIMIT") == "" {
+				debug.SetMemoryLimit(cfg.Node.HeapLimit())
+			}
 			env, err := node.SystemEnv(cfg.Log.Logger(os.Stderr))
 			if err != nil {
 				return err

@@ -328,3 +328,19 @@ func DecodeScanAnswer(b []byte, a *ScanAnswer) error {
 	a.Rows = r.take(len(r.b))
 	return r.end()
 }
+
+// Query is a decoded ReadRequest or ScanRequest: one of the two is set.
+type Query struct {
+	Read *ReadRequest
+	Scan *ScanRequest
+}
+
+// DecodeQuery decodes the payload of a KindRead or KindScan item.
+func DecodeQuery(kind Kind, payload []byte) (Query, error) {
+	if kind == KindScan {
+		q := new(ScanRequest)
+		return Query{Scan: q}, DecodeScanRequest(payload, q)
+	}
+	q := new(ReadRequest)
+	return Query{Read: q}, DecodeReadRequest(payload, q)
+}
