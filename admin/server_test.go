@@ -11,97 +11,183 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go.uber.org/goleak"
 
 	"github.com/dunlindb/dunlin/schema"
 )
 
-// fakeNode is a node whose answers tests choose.
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// fakeNode is a Node whose answers are set.
 type fakeNode struct {
 	unready   []string
+	statusErr error
 	layout    *Layout
-	retention time.Duration
-	err       error
+	setErr    error
+	set       map[string]time.Duration
 }
 
-func (f *fakeNode) Unready() []string       { return f.unready }
-func (f *fakeNode) Status() (Status, error) { return Status{Cluster: "c", Ready: true}, nil }
-func (f *fakeNode) Layout() *Layout         { return f.layout }
-func (f *fakeNode) SetRetention(_ context.Context, table string, d time.Duration) error {
-	if table == "dunlin.missing" {
-		return &schema.NotFoundError{}
+func (n *fakeNode) Unready() []string { return n.unready }
+func (n *fakeNode) Layout() *Layout   { return n.layout }
+
+func (n *fakeNode) Status() (Status, error) {
+	return Status{Cluster: "flock", CatalogVersion: 4, Members: []Member{{ID: "a", Alive: true}}}, n.statusErr
+}
+
+func (n *fakeNode) SetRetention(_ context.Context, table string, retention time.Duration) error {
+	if n.setErr != nil {
+		return n.setErr
 	}
-	f.retention = d
-	return f.err
+	n.set[table] = retention
+	return nil
 }
 
-func ask(t *testing.T, n *fakeNode, method, path, contentType, body string) *httptest.ResponseRecorder {
+func newServer(t *testing.T, n *fakeNode, known func(string) bool) *Server {
 	t.Helper()
-	s, err := New(Env{Node: n, Gatherer: prometheus.NewRegistry(), Known: func(host string) bool { return host != "evil.example" }})
+	n.set = map[string]time.Duration{}
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(collectors.NewGoCollector())
+	s, err := New(Env{Node: n, Gatherer: registry, Known: known})
 	if err != nil {
 		t.Fatal(err)
 	}
-	req := httptest.NewRequest(method, path, strings.NewReader(body))
-	req.Header.Set("Content-Type", contentType)
-	if strings.HasPrefix(path, "/evil") {
-		req.Host, req.URL.Path = "evil.example", "/healthz"
+	return s
+}
+
+// do sends "METHOD /path" with a JSON body, if there is one.
+func do(s *Server, request, body string, headers ...string) *httptest.ResponseRecorder {
+	method, path, _ := strings.Cut(request, " ")
+	r := httptest.NewRequest(method, "http://127.0.0.1:7483"+path, strings.NewReader(body))
+	r.Header.Set("Content-Type", "application/json")
+	for _, h := range headers {
+		name, value, _ := strings.Cut(h, ": ")
+		r.Header.Set(name, value)
 	}
 	w := httptest.NewRecorder()
-	s.ServeHTTP(w, req)
+	s.ServeHTTP(w, r)
 	return w
 }
 
-func TestRoutes(t *testing.T) {
-	ready, starting := &fakeNode{layout: &Layout{Ranges: 1024}}, &fakeNode{unready: []string{"no cluster"}}
-	const jsonType = "application/json"
-	for _, tc := range []struct {
-		node                     *fakeNode
-		method, path, kind, body string
-		status                   int
-		want                     string
-	}{
-		{ready, "GET", "/healthz", "", "", 200, "ok"},
-		{ready, "GET", "/readyz", "", "", 200, "ready"},
-		{starting, "GET", "/readyz", "", "", 503, "no cluster"},
-		{starting, "GET", "/healthz", "", "", 200, "ok"},
-		{ready, "GET", "/metrics", "", "", 200, ""},
-		{ready, "GET", "/v1/status", "", "", 200, `"cluster":"c"`},
-		{ready, "GET", "/v1/layout", "", "", 200, `"ranges":1024`},
-		{starting, "GET", "/v1/layout", "", "", 503, "not joined"},
-		{ready, "GET", "/debug/pprof/", "", "", 200, "goroutine"},
-		{ready, "GET", "/evil", "", "", 421, "http.hosts"},
-		{ready, "PUT", "/v1/tables/dunlin.events", jsonType, `{"retention":"30d"}`, 200, "30d"},
-		{ready, "PUT", "/v1/tables/dunlin.events", "text/plain", `{"retention":"30d"}`, 415, "application/json"},
-		{ready, "PUT", "/v1/tables/dunlin.events", jsonType, `{"retention":"soon"}`, 400, "unlimited"},
-		{ready, "PUT", "/v1/tables/dunlin.events", jsonType, `{"retenton":"30d"}`, 400, "retenton"},
-		{ready, "PUT", "/v1/tables/dunlin.events", jsonType, `{}`, 400, "retention"},
-		{ready, "PUT", "/v1/tables/dunlin.missing", jsonType, `{"retention":"30d"}`, 404, ""},
-		{&fakeNode{err: errors.New("no windows")}, "PUT", "/v1/tables/dunlin.kv", jsonType, `{"retention":"30d"}`, 409, "no windows"},
-		{&fakeNode{err: context.DeadlineExceeded}, "PUT", "/v1/tables/dunlin.kv", jsonType, `{"retention":"30d"}`, 503, ""},
+func TestHealthAndReadiness(t *testing.T) {
+	n := &fakeNode{}
+	s := newServer(t, n, nil)
+	if w := do(s, "GET /readyz", ""); w.Code != 200 {
+		t.Errorf("ready: %d %s", w.Code, w.Body)
+	}
+	n.unready = []string{"the catalog is not adopted", "no peer is connected"}
+	if w := do(s, "GET /readyz", ""); w.Code != 503 || w.Body.String() != "the catalog is not adopted\nno peer is connected\n" {
+		t.Errorf("not ready: %d %q", w.Code, w.Body)
+	}
+	if w := do(s, "GET /healthz", ""); w.Code != 200 {
+		t.Errorf("a node that is not ready is healthy all the same: %d", w.Code)
+	}
+}
+
+func TestStatusAndLayout(t *testing.T) {
+	n := &fakeNode{}
+	s := newServer(t, n, nil)
+	if w := do(s, "GET /v1/layout", ""); w.Code != 503 || w.Header().Get("Content-Type") != "application/problem+json" {
+		t.Errorf("a layout before joining: %d %s", w.Code, w.Body)
+	}
+	n.layout = &Layout{CatalogVersion: 4, Ranges: 1024, Keyspaces: []KeyspaceLayout{{Keyspace: "dunlin", Balance: 1.01}}}
+	for path, want := range map[string]string{
+		"/v1/layout": `"keyspaces":[{"keyspace":"dunlin","strategy":"","replication_factor":0,"replica_sets":0,"balance":1.01`,
+		"/v1/status": `"catalog_version":4`,
 	} {
-		w := ask(t, tc.node, tc.method, tc.path, tc.kind, tc.body)
-		if w.Code != tc.status || !strings.Contains(w.Body.String(), tc.want) {
-			t.Errorf("%s %s %s: %d %s", tc.method, tc.path, tc.body, w.Code, w.Body)
-		}
-		if tc.status >= 400 && w.Header().Get("Content-Type") == "application/problem+json" && !json.Valid(w.Body.Bytes()) {
-			t.Errorf("%s: not JSON: %s", tc.path, w.Body)
+		w := do(s, "GET "+path, "")
+		if w.Code != 200 || w.Header().Get("Content-Type") != "application/json" || !strings.Contains(w.Body.String(), want) {
+			t.Errorf("%s: %d %s", path, w.Code, w.Body)
 		}
 	}
-	if w := ask(t, ready, http.MethodPut, "/v1/tables/dunlin.events", jsonType, `{"retention":"unlimited"}`); w.Code != 200 || ready.retention != 0 {
-		t.Errorf("unlimited: %d, %s", w.Code, ready.retention)
+	n.statusErr = errors.New("a store is closed")
+	if w := do(s, "GET /v1/status", ""); w.Code != 500 {
+		t.Errorf("status that cannot be had: %d", w.Code)
+	}
+}
+
+func TestSetRetention(t *testing.T) {
+	n := &fakeNode{}
+	s := newServer(t, n, nil)
+	for _, c := range []struct {
+		request, body string
+		nodeErr       error
+		status        int
+		field         string
+	}{
+		{"PUT /v1/tables/dunlin.events", `{"retention":"30d"}`, nil, 200, ""},
+		{"PUT /v1/tables/dunlin.kv", `{"retention":"unlimited"}`, nil, 200, ""},
+		{"PUT /v1/tables/dunlin.events", `{}`, nil, 400, "retention"},
+		{"PUT /v1/tables/dunlin.events", `{"retention":30}`, nil, 400, ""},
+		{"PUT /v1/tables/dunlin.events", `{"retention":"-1d"}`, nil, 400, "retention"},
+		{"PUT /v1/tables/dunlin.events", `{"keep":"30d"}`, nil, 400, ""},
+		{"PUT /v1/tables/dunlin.events", `nonsense`, nil, 400, ""},
+		{"PUT /v1/tables/dunlin.no", `{"retention":"30d"}`, &schema.NotFoundError{Table: "dunlin.no"}, 404, "table"},
+		{"PUT /v1/tables/dunlin.events", `{"retention":"30d"}`, context.DeadlineExceeded, 503, ""},
+		{"PUT /v1/tables/dunlin.events", `{"retention":"1h"}`, errors.New("rows leave by windows of 168h"), 409, ""},
+	} {
+		n.setErr = c.nodeErr
+		w := do(s, c.request, c.body)
+		if w.Code != c.status {
+			t.Errorf("%s %s: %d %s", c.request, c.body, w.Code, w.Body)
+			continue
+		}
+		var v struct{ Field, Detail string }
+		if err := json.Unmarshal(w.Body.Bytes(), &v); err != nil || v.Field != c.field || c.status != 200 && v.Detail == "" {
+			t.Errorf("%s %s: %s %v", c.request, c.body, w.Body, err)
+		}
+	}
+	if len(n.set) != 2 || n.set["dunlin.events"] != 30*24*time.Hour || n.set["dunlin.kv"] != 0 {
+		t.Errorf("set %v", n.set)
+	}
+	n.setErr = nil
+	for _, kind := range []string{"text/plain", "application/x-www-form-urlencoded", ""} {
+		if w := do(s, "PUT /v1/tables/dunlin.events", `{"retention":"1w"}`, "Content-Type: "+kind); w.Code != http.StatusUnsupportedMediaType {
+			t.Errorf("Content-Type %q: %d", kind, w.Code)
+		}
 	}
 }
 
 func TestParseRetention(t *testing.T) {
 	for text, want := range map[string]time.Duration{
-		"30d": 30 * 24 * time.Hour, "2w": 14 * 24 * time.Hour, "36h": 36 * time.Hour, "unlimited": 0,
+		"unlimited": 0, "30d": 720 * time.Hour, "2w": 336 * time.Hour, "36h": 36 * time.Hour, "90m": 90 * time.Minute,
 	} {
 		if got, err := ParseRetention(text); err != nil || got != want {
-			t.Errorf("%s: %s %v", text, got, err)
+			t.Errorf("%q: %s %v", text, got, err)
 		}
 	}
-	for _, text := range []string{"", "d", "-3d", "0d", "1.5d", "3 d", "03d", "999999d", "forever", "-1h", "0s"} {
+	for _, text := range []string{"", "0d", "-3d", "1.5d", "d", "30", "forever", "1000000d", "3 d", "0h", "+3d", "03d"} {
 		if got, err := ParseRetention(text); err == nil {
-			t.Errorf("%q gave %s", text, got)
+			t.Errorf("%q was read as %s", text, got)
 		}
+	}
+}
+
+func TestUnknownHostsAreRefused(t *testing.T) {
+	s := newServer(t, &fakeNode{}, func(host string) bool { return host == "127.0.0.1:7483" })
+	if w := do(s, "GET /v1/status", ""); w.Code != 200 {
+		t.Errorf("a known host: %d", w.Code)
+	}
+	r := httptest.NewRequest("GET", "http://evil.example/v1/status", nil)
+	w := httptest.NewRecorder()
+	s.ServeHTTP(w, r)
+	if w.Code != http.StatusMisdirectedRequest {
+		t.Errorf("an unknown host: %d %s", w.Code, w.Body)
+	}
+}
+
+func TestMetricsAndProfiles(t *testing.T) {
+	s := newServer(t, &fakeNode{}, nil)
+	if w := do(s, "GET /metrics", ""); w.Code != 200 || !strings.Contains(w.Body.String(), "go_goroutines") {
+		t.Errorf("metrics: %d", w.Code)
+	}
+	if w := do(s, "GET /debug/pprof/", ""); w.Code != 200 || !strings.Contains(w.Body.String(), "goroutine") {
+		t.Errorf("profiles: %d", w.Code)
+	}
+	if w := do(s, "POST /v1/status", ""); w.Code != http.StatusMethodNotAllowed {
+		t.Errorf("POST status: %d", w.Code)
+	}
+	if _, err := New(Env{}); err == nil {
+		t.Error("an empty Env was accepted")
 	}
 }

@@ -52,10 +52,12 @@ func (p *peers) check(id Identity, every time.Duration) (due bool, err error) {
 		return refuse("store", "its store is %s, it was %s before: %s", id.Store, known.shown.Store, older)
 	case id.Boot < known.shown.Boot:
 		return refuse("boot", "it shows start number %d after %d: %s", id.Boot, known.shown.Boot, older)
+	case id.Boot == known.shown.Boot && id.Start != known.shown.Start:
+		return refuse("boot", "it shows start number %d a second time: %s", id.Boot, older)
 	case id.Ceiling < known.shown.Ceiling:
 		return refuse("ceiling", "it shows a clock ceiling %s below the one before: %s", known.shown.Ceiling.Time().Sub(id.Ceiling.Time()), older)
 	}
-	known.shown.Boot, known.shown.Ceiling = id.Boot, id.Ceiling
+	known.shown.Boot, known.shown.Start, known.shown.Ceiling = id.Boot, id.Start, id.Ceiling
 	rose := known.shown.Ceiling > known.durable.Ceiling
 	return known.shown.Boot > known.durable.Boot || (rose && time.Since(known.written) >= every), nil
 }
@@ -151,7 +153,7 @@ func (c *Catalog) admit(h transport.Hello) error {
 		return &RefusedError{Node: h.Node.String(), Reason: "unknown",
 			Detail: fmt.Sprintf("it is not a member by version %d of the catalog; if it was removed, wipe its directory and join again", cur.doc.Version)}
 	}
-	return c.vouch(Identity{Node: h.Node, Store: h.Store, Boot: h.Boot, Ceiling: h.Ceiling})
+	return c.vouch(Identity{Node: h.Node, Store: h.Store, Boot: h.Boot, Start: h.Start, Ceiling: h.Ceiling})
 }
 
 func (c *Catalog) checkCluster(cur *edition, h transport.Hello) error {

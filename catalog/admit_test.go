@@ -43,6 +43,7 @@ func TestAdmit(t *testing.T) {
 			{"store", func(h *transport.Hello) { h.Store = uuid.Nil }},
 			{"store", func(h *transport.Hello) { h.Boot = 0 }},
 			{"boot", func(h *transport.Hello) { h.Boot = 6 }},
+			{"boot", func(h *transport.Hello) { h.Start = uuid.UUID{9} }},
 			{"ceiling", func(h *transport.Hello) { h.Ceiling = 6999 }},
 			{"ceiling", func(h *transport.Hello) { h.Boot, h.Ceiling = 8, 6999 }},
 		} {

@@ -97,6 +97,7 @@ type Catalog struct {
 	cfg     Config
 	env     Env
 	self    ring.NodeID
+	startID uuid.UUID // random, told to others beside the boot number
 	log     *slog.Logger
 	metrics *metrics
 
@@ -143,7 +144,10 @@ func Open(cfg Config, env Env) (*Catalog, error) {
 	return c, nil
 }
 
-func (c *Catalog) loadNode() error {
+func (c *Catalog) loadNode() (err error) {
+	if c.startID, err = uuid.NewRandomFromReader(c.env.Entropy); err != nil {
+		return fmt.Errorf("catalog: make this start's id: %w", err)
+	}
 	text, ok, err := c.env.Meta.Get(nodeKey)
 	if err != nil {
 		return fmt.Errorf("catalog: read this node's id: %w", err)
@@ -249,7 +253,7 @@ func (c *Catalog) Fact() Fact {
 
 // Hello is what this node says of itself to others.
 func (c *Catalog) Hello() transport.Hello {
-	h := transport.Hello{Node: c.self, Store: c.env.Store, Boot: c.env.Boot, Ceiling: c.env.Ceiling}
+	h := transport.Hello{Node: c.self, Store: c.env.Store, Boot: c.env.Boot, Start: c.startID, Ceiling: c.env.Ceiling}
 	if d := c.Document(); d != nil {
 		h.Cluster, h.ClusterName, h.Generation = d.Cluster, d.Name, d.Generation
 	}
@@ -257,7 +261,7 @@ func (c *Catalog) Hello() transport.Hello {
 }
 
 func (c *Catalog) identity() Identity {
-	return Identity{Node: c.self, Store: c.env.Store, Boot: c.env.Boot, Ceiling: c.env.Ceiling}
+	return Identity{Node: c.self, Store: c.env.Store, Boot: c.env.Boot, Start: c.startID, Ceiling: c.env.Ceiling}
 }
 
 // member is this node as it wants to be a member.

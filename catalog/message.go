@@ -25,6 +25,7 @@ type Identity struct {
 	Node    ring.NodeID   `json:"node"`
 	Store   uuid.UUID     `json:"store"`
 	Boot    uint64        `json:"boot"`
+	Start   uuid.UUID     `json:"start"`   // random: two starts with one number are of a directory and its copy
 	Ceiling hlc.Timestamp `json:"ceiling"` // of the clock, as found on disk at the start
 }
 

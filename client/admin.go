@@ -57,13 +57,13 @@ func (a *Admin) call(ctx context.Context, method, path string, body []byte) (jso
 	if err != nil {
 		return nil, fmt.Errorf("client: %w", err)
 	}
-	if resp.StatusCode >= 400 {
-		return nil, readProblem(resp)
-	}
 	defer resp.Body.Close()
-	data, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
+	data, err := io.ReadAll(io.LimitReader(resp.Body, answerMax))
 	if err != nil {
 		return nil, fmt.Errorf("client: read the answer: %w", err)
+	}
+	if resp.StatusCode >= 400 {
+		return nil, newProblem(resp.StatusCode, resp.Header, data)
 	}
 	return data, nil
 }

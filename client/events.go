@@ -1,9 +1,9 @@
 package client
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 	"net/http"
@@ -45,18 +45,18 @@ func (c *Client) Append(ctx context.Context, stream string, ev Event, level stri
 		return Appended{}, err
 	}
 	ev.Stream = ""
-	body, err := marshal(ev)
+	body, err := appendEvent(nil, &ev)
 	if err != nil {
 		return Appended{}, err
 	}
 	path, query := streamPath("/events", stream)
 	setLevel(query, "w", level)
-	resp, err := c.do(ctx, &request{method: http.MethodPost, path: path, query: query, body: body, header: contentType("application/json")})
+	answer, err := c.do(ctx, &request{method: http.MethodPost, path: path, query: query, body: body, header: contentType("application/json")})
 	if err != nil {
 		return Appended{}, err
 	}
 	var a Appended
-	return a, decode(resp, &a)
+	return a, answer.decode(&a)
 }
 
 // identify gives an event an id, so that it can be sent again.
@@ -75,52 +75,92 @@ func (c *Client) identify(ev *Event) error {
 	return nil
 }
 
-// Summary is the answer to a batch.
-type Summary struct {
+// summary is the answer to a batch.
+type summary struct {
 	Accepted int `json:"accepted"`
-	Failed   int `json:"failed"`
 	Errors   []struct {
 		Line  int      `json:"line"`
 		Error *Problem `json:"error"`
 	} `json:"errors"`
+	Error *Problem `json:"error"` // why the rest was not read
 }
 
+// BatchError is what was wrong with the first event that was not accepted.
+type BatchError struct {
+	Index   int // in the batch
+	Problem *Problem
+}
+
+// Error names the event by its place in the batch.
+func (e *BatchError) Error() string { return fmt.Sprintf("event %d: %s", e.Index, e.Problem) }
+
+// Unwrap returns the problem.
+func (e *BatchError) Unwrap() error { return e.Problem }
+
 // AppendBatch stores events, each with its stream, in one request and returns how
-// many were accepted. An error says what was wrong with the first that was not.
+// many were accepted. Events that name neither id nor key are given ids in place,
+// so that the batch can be sent again as it is. The error is a *BatchError if
+// some events were not accepted.
 func (c *Client) AppendBatch(ctx context.Context, events []Event, level string) (accepted int, err error) {
-	var body bytes.Buffer
+	var body []byte
 	for i := range events {
 		if err := c.identify(&events[i]); err != nil {
 			return 0, err
 		}
-		line, err := marshal(events[i])
-		if err != nil {
+		from := len(body)
+		if body, err = appendEvent(body, &events[i]); err != nil {
 			return 0, err
 		}
-		body.Write(line)
+		for j := from; j < len(body); j++ {
+			if body[j] == '\n' || body[j] == '\r' { // between the tokens of data; strings have none
+				body[j] = ' '
+			}
+		}
+		body = append(body, '\n')
 	}
 	query := url.Values{}
 	setLevel(query, "w", level)
-	resp, err := c.do(ctx, &request{method: http.MethodPost, path: "/v1/events", query: query, body: body.Bytes(), header: contentType("application/x-ndjson")})
-	if err != nil {
-		return 0, err
+	answer, err := c.do(ctx, &request{method: http.MethodPost, path: "/v1/events", query: query, body: body, header: contentType("application/x-ndjson")})
+	var p *Problem
+	switch {
+	case err == nil:
+		var s summary
+		return len(events), answer.decode(&s)
+	case errors.As(err, &p) && p.body != nil:
+		return readSummary(p, err)
 	}
-	var s Summary
-	if err := decode(resp, &s); err != nil {
-		return 0, err
-	}
-	return s.Accepted, nil
+	return 0, err
 }
 
-// marshal writes an event as one line, its data untouched.
-func marshal(ev Event) ([]byte, error) {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(ev); err != nil {
-		return nil, fmt.Errorf("client: encode the event: %w", err)
+// readSummary reads the summary of a batch that was not accepted whole.
+func readSummary(p *Problem, err error) (int, error) {
+	var s summary
+	if json.Unmarshal(p.body, &s) != nil {
+		return 0, err
 	}
-	return b.Bytes(), nil
+	switch {
+	case len(s.Errors) > 0 && s.Errors[0].Error != nil:
+		return s.Accepted, &BatchError{Index: s.Errors[0].Line - 1, Problem: s.Errors[0].Error}
+	case s.Error != nil:
+		return s.Accepted, s.Error
+	}
+	return s.Accepted, err
+}
+
+// appendEvent appends an event's JSON, its data byte for byte.
+func appendEvent(dst []byte, ev *Event) ([]byte, error) {
+	if !json.Valid(ev.Data) {
+		return nil, errors.New("client: the event's data is not valid JSON")
+	}
+	dst = append(dst, '{')
+	for _, f := range [...]struct{ name, value string }{
+		{"stream", ev.Stream}, {"id", ev.ID}, {"time", ev.Time}, {"key", ev.Key}, {"type", ev.Type},
+	} {
+		if f.value != "" {
+			dst = append(event.AppendString(append(append(append(dst, '"'), f.name...), `":`...), []byte(f.value)), ',')
+		}
+	}
+	return append(append(append(dst, `"data":`...), ev.Data...), '}'), nil
 }
 
 // ReadOptions say which events to read, and from how many replicas.
@@ -181,24 +221,24 @@ func (c *Client) Page(ctx context.Context, stream string, o ReadOptions, limit i
 	if o.Desc {
 		query.Set("order", "desc")
 	}
-	resp, err := c.do(ctx, &request{method: http.MethodGet, path: path, query: query})
+	answer, err := c.do(ctx, &request{method: http.MethodGet, path: path, query: query})
 	if err != nil {
 		return Page{}, err
 	}
 	var p Page
-	return p, decode(resp, &p)
+	return p, answer.decode(&p)
 }
 
 // Event reads one event.
 func (c *Client) Event(ctx context.Context, stream, id, level string) (Event, error) {
 	path, query := streamPath("/events/"+url.PathEscape(id), stream)
 	setLevel(query, "r", level)
-	resp, err := c.do(ctx, &request{method: http.MethodGet, path: path, query: query})
+	answer, err := c.do(ctx, &request{method: http.MethodGet, path: path, query: query})
 	if err != nil {
 		return Event{}, err
 	}
 	var ev Event
-	return ev, decode(resp, &ev)
+	return ev, answer.decode(&ev)
 }
 
 // DeleteStream deletes a stream, or its events before a time if one is given.
@@ -219,13 +259,8 @@ func (c *Client) DeleteEvent(ctx context.Context, stream, id, level string) erro
 // delete fixes its timestamp first, so that a repeated delete cannot hide what
 // was written between the attempts.
 func (c *Client) delete(ctx context.Context, path string, query url.Values) error {
-	header := map[string]string{"Dunlin-Timestamp": strconv.FormatInt(int64(c.timestamp()), 10)}
-	resp, err := c.do(ctx, &request{method: http.MethodDelete, path: path, query: query, header: header})
-	if err != nil {
-		return err
-	}
-	drain(resp)
-	return nil
+	_, err := c.do(ctx, &request{method: http.MethodDelete, path: path, query: query, header: c.stamped()})
+	return err
 }
 
 // Streams lists the names of streams, a page at a time, in token order; next is
@@ -234,7 +269,7 @@ func (c *Client) Streams(ctx context.Context, limit int, cursor string) (names [
 	query := url.Values{}
 	set(query, "limit", strconv.Itoa(limit))
 	set(query, "cursor", cursor)
-	resp, err := c.do(ctx, &request{method: http.MethodGet, path: "/v1/streams", query: query})
+	answer, err := c.do(ctx, &request{method: http.MethodGet, path: "/v1/streams", query: query})
 	if err != nil {
 		return nil, "", err
 	}
@@ -242,7 +277,7 @@ func (c *Client) Streams(ctx context.Context, limit int, cursor string) (names [
 		Streams []string `json:"streams"`
 		Next    *string  `json:"next"`
 	}
-	if err := decode(resp, &page); err != nil {
+	if err := answer.decode(&page); err != nil {
 		return nil, "", err
 	}
 	if page.Next != nil {

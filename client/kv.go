@@ -2,11 +2,10 @@ package client
 
 import (
 	"context"
-	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -17,8 +16,14 @@ type Value struct {
 	Timestamp   int64 // of the write, microseconds
 }
 
-func keyPath(bucket, key string) string {
-	return "/v1/kv/" + url.PathEscape(bucket) + "/" + url.PathEscape(key)
+func keyPath(bucket, key string) string { return "/v1/kv/" + segment(bucket) + "/" + segment(key) }
+
+// segment escapes a name for a path. Names of dots alone would change the path.
+func segment(name string) string {
+	if name == "." || name == ".." {
+		return strings.ReplaceAll(name, ".", "%2E")
+	}
+	return url.PathEscape(name)
 }
 
 // stamped is a header that fixes a write's timestamp for all its attempts.
@@ -37,28 +42,20 @@ func (c *Client) Put(ctx context.Context, bucket, key string, v Value, ttl time.
 	if v.ContentType != "" {
 		header["Content-Type"] = v.ContentType
 	}
-	resp, err := c.do(ctx, &request{method: http.MethodPut, path: keyPath(bucket, key), query: query, header: header, body: v.Data})
-	if err != nil {
-		return err
-	}
-	drain(resp)
-	return nil
+	_, err := c.do(ctx, &request{method: http.MethodPut, path: keyPath(bucket, key), query: query, header: header, body: v.Data})
+	return err
 }
 
 // Get reads a value; a missing one is a *Problem with status 404.
 func (c *Client) Get(ctx context.Context, bucket, key, level string) (Value, error) {
 	query := url.Values{}
 	setLevel(query, "r", level)
-	resp, err := c.do(ctx, &request{method: http.MethodGet, path: keyPath(bucket, key), query: query})
+	a, err := c.do(ctx, &request{method: http.MethodGet, path: keyPath(bucket, key), query: query})
 	if err != nil {
 		return Value{}, err
 	}
-	defer resp.Body.Close()
-	v := Value{ContentType: resp.Header.Get("Content-Type")}
-	if v.Data, err = io.ReadAll(resp.Body); err != nil {
-		return Value{}, fmt.Errorf("client: read the value: %w", err)
-	}
-	v.Timestamp, _ = strconv.ParseInt(resp.Header.Get("Dunlin-Timestamp"), 10, 64)
+	v := Value{Data: a.body, ContentType: a.header.Get("Content-Type")}
+	v.Timestamp, _ = strconv.ParseInt(a.header.Get("Dunlin-Timestamp"), 10, 64) // 0: the node told none
 	return v, nil
 }
 
@@ -66,10 +63,6 @@ func (c *Client) Get(ctx context.Context, bucket, key, level string) (Value, err
 func (c *Client) Delete(ctx context.Context, bucket, key, level string) error {
 	query := url.Values{}
 	setLevel(query, "w", level)
-	resp, err := c.do(ctx, &request{method: http.MethodDelete, path: keyPath(bucket, key), query: query, header: c.stamped()})
-	if err != nil {
-		return err
-	}
-	drain(resp)
-	return nil
+	_, err := c.do(ctx, &request{method: http.MethodDelete, path: keyPath(bucket, key), query: query, header: c.stamped()})
+	return err
 }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"time"
 )
 
 // LoadOptions say how lines are loaded.
@@ -34,47 +35,46 @@ type LoadResult struct {
 }
 
 const (
-	errorsMax   = 100
-	windowLines = 32 << 10 // lines sent and not decided
-	windowBytes = 16 << 20
-	answerMax   = 1 << 20 // one line of an answer
+	errorsMax     = 100
+	windowLines   = 32 << 10 // lines sent and not decided
+	windowBytes   = 16 << 20
+	answerLineMax = 1 << 20
 )
 
 // Load streams lines (one event each, without line end, every one with an id or a
 // key, so that it can be sent again) and returns when all are decided. next gives
-// the lines and ends with io.EOF; it is called from one goroutine at a time, which
-// ends with Load unless next itself blocks. When a connection breaks, what was
-// not decided is sent again, to the next node.
+// the lines and ends with io.EOF; it is called from one goroutine, and a call may
+// still be in progress when Load returns with an error. When a connection breaks or a node is
+// silent for too long, what was not decided is sent again, to the next node, and
+// so is what a node refused for now.
 func (c *Client) Load(ctx context.Context, next func() ([]byte, error), o LoadOptions) (LoadResult, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	l := &loader{c: c, o: o, lines: make(chan line, 1024), room: make(chan struct{}, 1)}
+	l := &loader{c: c, o: o, lines: make(chan line, 1024), room: make(chan struct{}, 1), turn: make(chan struct{}, 1)}
 	go l.read(ctx, next)
 	pause, barren := c.cfg.PauseMin, 0
 	for {
 		before := l.decided()
 		err := l.attempt(ctx)
-		if err == nil && l.finished() {
+		switch {
+		case err == nil && l.finished():
 			return l.result, l.sourceError()
-		}
-		if ctx.Err() != nil {
+		case ctx.Err() != nil:
 			return l.result, ctx.Err()
-		}
-		var p *Problem
-		if errors.As(err, &p) && !p.Retryable() {
+		case final(err) && !c.forgetClock(err):
 			return l.result, err
 		}
 		if l.decided() > before {
 			pause, barren = c.cfg.PauseMin, 0
-			continue
+		} else if barren++; barren >= c.cfg.Attempts {
+			return l.result, fmt.Errorf("client: no progress after %d attempts: %w", barren, l.reason(err))
 		}
-		if barren++; barren >= c.cfg.Attempts {
-			return l.result, fmt.Errorf("client: no progress after %d attempts: %w", barren, err)
+		if asked := max(retryAfter(err), retryAfter(l.refused)); barren > 0 || asked > 0 {
+			if err := c.sleep(ctx, max(pause, asked)); err != nil {
+				return l.result, err
+			}
+			pause = min(2*pause, c.cfg.PauseMax)
 		}
-		if err := sleep(ctx, pause); err != nil {
-			return l.result, err
-		}
-		pause = min(2*pause, c.cfg.PauseMax)
 	}
 }
 
@@ -90,21 +90,39 @@ type loader struct {
 	o     LoadOptions
 	lines chan line
 	room  chan struct{} // one slot: lines were decided
+	turn  chan struct{} // one slot: a line was refused for now, so that the attempt should end
 
 	mu      sync.Mutex // guards the fields below
 	pending []line     // sent in this attempt and not decided, in order
 	bytes   int        // of pending
-	again   []line     // decided as retryable failures
+	again   []line     // refused for now
+	news    uint64     // lines decided in all attempts, those refused for now too
 	ended   bool       // the source has no more
 	source  error      // why the source ended, if not at its end
 
-	result LoadResult // belongs to Load's goroutine
+	// These belong to Load's goroutine.
+	result  LoadResult
+	refused error // the last line of this attempt that a node refused for now
+}
+
+// errSilent ends an attempt at a node that has not answered for too long.
+var errSilent = errors.New("the node does not answer")
+
+// reason is why an attempt decided nothing, if it ended without an error.
+func (l *loader) reason(err error) error {
+	switch {
+	case err != nil:
+		return err
+	case l.refused != nil:
+		return l.refused
+	}
+	return errors.New("the node ended its answer early")
 }
 
 // read passes the source's lines on.
 func (l *loader) read(ctx context.Context, next func() ([]byte, error)) {
 	defer close(l.lines)
-	for number := 1; ; number++ {
+	for number := 1; ctx.Err() == nil; number++ {
 		text, err := next()
 		if err != nil {
 			if !errors.Is(err, io.EOF) {
@@ -139,58 +157,106 @@ func (l *loader) sourceError() error {
 // attempt opens one request, sends what an earlier one left undecided and then
 // new lines, and reads the answers until the node ends them.
 func (l *loader) attempt(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	l.refused = nil
+	resend := l.undecided()
+	pr, pw := io.Pipe()
+	var helpers sync.WaitGroup
+	helpers.Go(func() { pw.CloseWithError(l.send(ctx, pw, resend)) })
+	helpers.Go(func() { l.watch(ctx, cancel) })
+	defer func() {
+		cancel(nil)
+		_ = pr.Close() // wakes a sender that is blocked
+		helpers.Wait()
+	}()
+	n := l.c.pick()
+	req, err := l.c.newRequest(ctx, n, l.request(), pr)
+	if err != nil {
+		return err
+	}
+	resp, err := l.c.send(n, req)
+	if err != nil {
+		return silence(ctx, err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode >= 400 {
+		body, err := io.ReadAll(io.LimitReader(resp.Body, answerLineMax))
+		if err != nil {
+			return fmt.Errorf("client: read the answer of %s: %w", n.url, err)
+		}
+		return newProblem(resp.StatusCode, resp.Header, body)
+	}
+	err = l.answers(resp.Body)
+	l.c.observe(resp.Trailer)
+	if err = silence(ctx, err); errors.Is(err, errSilent) {
+		n.shun()
+	}
+	return err
+}
+
+// silence names errSilent as the reason of an error that it caused.
+func silence(ctx context.Context, err error) error {
+	if err != nil && errors.Is(context.Cause(ctx), errSilent) {
+		return fmt.Errorf("client: %w", errSilent)
+	}
+	return err
+}
+
+// undecided takes the lines that the next attempt sends again.
+func (l *loader) undecided() []line {
+	select {
+	case <-l.turn:
+	default:
+	}
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	for _, ln := range l.again {
 		l.bytes += len(ln.text)
 	}
 	l.pending = append(l.again, l.pending...)
 	l.again = nil
-	resend := append([]line(nil), l.pending...)
-	l.mu.Unlock()
-
-	pr, pw := io.Pipe()
-	var sending sync.WaitGroup
-	sending.Go(func() { pw.CloseWithError(l.send(ctx, pw, resend)) })
-	defer func() {
-		cancel()
-		_ = pr.Close() // wakes a sender that is blocked
-		sending.Wait()
-	}()
-	req, err := l.request(ctx, pr)
-	if err != nil {
-		return err
-	}
-	resp, err := l.c.cfg.HTTP.Do(req)
-	if err != nil {
-		return fmt.Errorf("client: %w", err)
-	}
-	l.c.observe(resp.Header)
-	if resp.StatusCode >= 400 {
-		return readProblem(resp)
-	}
-	defer resp.Body.Close()
-	return l.answers(resp.Body)
+	return append([]line(nil), l.pending...)
 }
 
-func (l *loader) request(ctx context.Context, body io.Reader) (*http.Request, error) {
-	path, query := "/v1/events", url.Values{}
+// watch ends an attempt when lines are sent and nothing is decided for Stall.
+func (l *loader) watch(ctx context.Context, cancel context.CancelCauseFunc) {
+	ticker := time.NewTicker(max(l.c.cfg.Stall/4, time.Millisecond))
+	defer ticker.Stop()
+	last, since := uint64(0), time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-ticker.C:
+			l.mu.Lock()
+			news, waiting := l.news, len(l.pending) > 0
+			l.mu.Unlock()
+			switch {
+			case news != last || !waiting:
+				last, since = news, now
+			case now.Sub(since) >= l.c.cfg.Stall:
+				cancel(errSilent)
+				return
+			}
+		}
+	}
+}
+
+func (l *loader) request() *request {
+	r := &request{method: http.MethodPost, path: "/v1/events", query: url.Values{}, header: contentType("application/x-ndjson")}
 	if l.o.Stream != "" {
-		path, query = streamPath("/events", l.o.Stream)
+		r.path, r.query = streamPath("/events", l.o.Stream)
 	}
-	query.Set("ack", "errors")
-	setLevel(query, "w", l.o.Level)
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, l.c.node()+path+"?"+query.Encode(), body)
-	if err != nil {
-		return nil, fmt.Errorf("client: %w", err)
-	}
-	req.Header.Set("Content-Type", "application/x-ndjson")
-	req.Header.Set("Accept", "application/x-ndjson")
-	return req, nil
+	r.header["Accept"] = "application/x-ndjson"
+	r.query.Set("ack", "errors")
+	setLevel(r.query, "w", l.o.Level)
+	return r
 }
 
-// send writes lines; it flushes whenever no more are at hand.
+// send writes lines; it flushes whenever no more are at hand. It ends the body
+// early when a line was refused for now: the node then decides what it has, and
+// the next attempt sends that line again.
 func (l *loader) send(ctx context.Context, w io.Writer, resend []line) error {
 	out := bufio.NewWriterSize(w, 64<<10)
 	for _, ln := range resend {
@@ -198,7 +264,7 @@ func (l *loader) send(ctx context.Context, w io.Writer, resend []line) error {
 			return err
 		}
 	}
-	for {
+	for len(l.turn) == 0 {
 		if len(l.lines) == 0 {
 			if err := out.Flush(); err != nil {
 				return err
@@ -207,6 +273,8 @@ func (l *loader) send(ctx context.Context, w io.Writer, resend []line) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-l.turn:
+			return out.Flush()
 		case ln, ok := <-l.lines:
 			if !ok {
 				l.mu.Lock()
@@ -222,6 +290,7 @@ func (l *loader) send(ctx context.Context, w io.Writer, resend []line) error {
 			}
 		}
 	}
+	return out.Flush()
 }
 
 func writeLine(out *bufio.Writer, text []byte) error {
@@ -265,7 +334,7 @@ type answerLine struct {
 // answers reads the node's decisions. Line numbers are the request's.
 func (l *loader) answers(body io.Reader) error {
 	scanner := bufio.NewScanner(body)
-	scanner.Buffer(make([]byte, 64<<10), answerMax)
+	scanner.Buffer(make([]byte, 64<<10), answerLineMax)
 	failed := map[int]*Problem{}
 	decided := 0
 	for scanner.Scan() {
@@ -305,17 +374,17 @@ func (l *loader) decide(p *Problem) bool {
 	ln := l.pending[0]
 	l.pending = l.pending[1:]
 	l.bytes -= len(ln.text)
+	l.news++
 	retry := p != nil && p.Retryable()
 	if retry {
 		l.again = append(l.again, ln)
 	}
 	l.mu.Unlock()
-	select {
-	case l.room <- struct{}{}:
-	default:
-	}
+	wake(l.room)
 	switch {
 	case retry:
+		l.refused = p
+		wake(l.turn)
 	case p != nil:
 		l.result.Failed++
 		if len(l.result.Errors) < errorsMax {
@@ -325,4 +394,12 @@ func (l *loader) decide(p *Problem) bool {
 		l.result.Accepted++
 	}
 	return true
+}
+
+// wake fills a channel's one slot.
+func wake(slot chan struct{}) {
+	select {
+	case slot <- struct{}{}:
+	default:
+	}
 }

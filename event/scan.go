@@ -41,38 +41,10 @@ func (e *FieldError) Error() string {
 const depthMax = 512
 
 // Scan reads one event: a JSON object with the fields id, time, key, type, data
-// and stream, none twice and no other, that together make sense (Check). The
-// error is a *FieldError. Exactly the valid JSON (in UTF-8, nested no deeper than
-// 512) that has these fields is accepted.
+// and stream, none twice and no other. The error is a *FieldError. Exactly the
+// valid JSON (in UTF-8, nested no deeper than 512) that has these fields is
+// accepted; which of them must be there, and go together, is for the caller.
 func Scan(text []byte, ev *Event) error {
-	if err := scan(text, ev); err != nil {
-		return err
-	}
-	return ev.Check()
-}
-
-// Check reports fields that do not go together, as a *FieldError: data must be
-// given; an id and a key exclude each other; a key needs a time; an id's time is
-// the event's time.
-func (ev *Event) Check() error {
-	switch {
-	case ev.Data == nil:
-		return &FieldError{Field: "data", Reason: "is missing: give any JSON value, null too"}
-	case ev.HasStream && len(ev.Stream) == 0:
-		return &FieldError{Field: "stream", Reason: "must not be empty"}
-	case ev.HasKey && len(ev.Key) == 0:
-		return &FieldError{Field: "key", Reason: "must not be empty; leave it out"}
-	case ev.HasKey && ev.HasID:
-		return &FieldError{Field: "key", Reason: "cannot be given with an id: each alone makes a retry safe"}
-	case ev.HasKey && !ev.HasTime:
-		return &FieldError{Field: "key", Reason: "needs a time: key and time together identify the event"}
-	case ev.HasID && ev.HasTime && !ev.ID.Time().Equal(ev.Time):
-		return &FieldError{Field: "time", Reason: "differs from the id's time, " + string(AppendTime(nil, ev.ID.Time()))}
-	}
-	return nil
-}
-
-func scan(text []byte, ev *Event) error {
 	*ev = Event{}
 	s := scanner{text: text}
 	s.space()

@@ -14,7 +14,10 @@ func ParseTime(s string) (time.Time, error) {
 	var t time.Time
 	var err error
 	if len(s) > 4 && s[4] == '-' { // a year and its dash: no number, and no cost of failing to read one
-		err = t.UnmarshalText([]byte(s)) // stricter than time.Parse, as RFC 3339 is
+		t, err = time.Parse(time.RFC3339Nano, s)
+		if err == nil && (s[13] != ':' || s[19] == ',') { // time.Parse takes 3:04 and 05,5 too; RFC 3339 does not
+			err = errTime
+		}
 	} else {
 		var ms int64
 		ms, err = strconv.ParseInt(s, 10, 64)

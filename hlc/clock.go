@@ -26,9 +26,13 @@ func (ts Timestamp) Seconds() int64 {
 	return s
 }
 
-// ReserveAhead is how far ahead of the clock the ceiling is raised; Reserve asks
-// for more once half of it is used.
-const ReserveAhead = 10 * time.Second
+// The reserve is how far ahead of physical time the ceiling is raised. A node that
+// restarts at once starts that far ahead, so it is half of the maximum skew: what
+// such a node stamps is accepted by peers whose clocks differ by the other half.
+const (
+	reserveMax = 10 * time.Second
+	reserveMin = 250 * time.Millisecond
+)
 
 // ErrCeiling means that the clock has reached its persisted ceiling: the disk
 // that should raise it is not keeping up. Nothing may be stamped until it has.
@@ -129,12 +133,22 @@ func (c *Clock) check(ts Timestamp) error {
 	return &SkewError{Ahead: time.Duration(ahead) * time.Microsecond, Max: c.maxSkew}
 }
 
+// ReserveAhead is how far ahead of physical time the ceiling is raised. Reserve
+// should be asked several times in such a span.
+func (c *Clock) ReserveAhead() time.Duration {
+	return min(max(c.maxSkew/2, reserveMin), reserveMax)
+}
+
 // Reserve says which ceiling should be persisted, and then raised, and whether
-// that is due: less than half of ReserveAhead is left.
+// that is due: less than half of what would then be left is left. A clock that is
+// ahead of physical time gets a small reserve only, so that a node that restarts
+// again and again does not walk into the future.
 func (c *Clock) Reserve() (next Timestamp, due bool) {
+	ahead := Timestamp(c.ReserveAhead().Microseconds())
 	last := c.Last()
-	due = Timestamp(c.ceiling.Load())-last < Timestamp(ReserveAhead.Microseconds()/2)
-	return last + Timestamp(ReserveAhead.Microseconds()), due
+	next = max(FromTime(c.physical())+ahead, last+ahead/8)
+	left := Timestamp(c.ceiling.Load()) - last
+	return next, left < (next-last)/2
 }
 
 // Raise allows timestamps up to a ceiling that has been persisted. A lower one

@@ -30,7 +30,7 @@ func TestNothingIsIssuedAboveTheCeiling(t *testing.T) {
 		t.Fatalf("before the first Raise: %v", err)
 	}
 	next, due := c.Reserve()
-	if !due || next != FromTime(w.now)+Timestamp(ReserveAhead.Microseconds()) {
+	if !due || next != FromTime(w.now)+Timestamp(c.ReserveAhead().Microseconds()) {
 		t.Fatalf("Reserve = %d, %v", next, due)
 	}
 	c.Raise(next)
@@ -40,7 +40,7 @@ func TestNothingIsIssuedAboveTheCeiling(t *testing.T) {
 	if got, err := c.Now(); err != nil || got != FromTime(w.now) {
 		t.Errorf("Now = %d, %v", got, err)
 	}
-	w.now = w.now.Add(ReserveAhead + time.Microsecond)
+	w.now = w.now.Add(c.ReserveAhead() + time.Microsecond)
 	if _, err := c.Now(); !errors.Is(err, ErrCeiling) {
 		t.Errorf("above the ceiling: %v", err)
 	}
@@ -68,6 +68,32 @@ func TestClockSetBackOverARestart(t *testing.T) {
 	after, err := second.Now()
 	if err != nil || after <= before || after <= ceiling {
 		t.Errorf("after the restart %d (%v), before it %d, ceiling %d", after, err, before, ceiling)
+	}
+}
+
+// TestRestartsStayWithinTheSkew: a clock that starts at its ceiling, even after
+// many restarts in a row, is one that other clocks accept.
+func TestRestartsStayWithinTheSkew(t *testing.T) {
+	w := newWall()
+	const maxSkew = 5 * time.Second
+	peer := raised(w, maxSkew)
+	ceiling := Timestamp(0)
+	for restart := range 8 {
+		c := New(w.read, ceiling, maxSkew)
+		next, due := c.Reserve()
+		if !due || next <= ceiling {
+			t.Fatalf("restart %d: Reserve = %d, %v at ceiling %d", restart, next, due, ceiling)
+		}
+		c.Raise(next)
+		ceiling = next
+		ts, err := c.Now()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := peer.Observe(ts); err != nil {
+			t.Fatalf("restart %d: %v", restart, err)
+		}
+		w.now = w.now.Add(100 * time.Millisecond)
 	}
 }
 

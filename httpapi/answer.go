@@ -8,6 +8,8 @@ import (
 
 	"github.com/dunlindb/dunlin/coordinator"
 	"github.com/dunlindb/dunlin/hlc"
+	"github.com/dunlindb/dunlin/httpapi/problem"
+	"github.com/dunlindb/dunlin/httpapi/rows"
 )
 
 // answer is a ResponseWriter that stamps every answer with the clock, remembers
@@ -77,46 +79,49 @@ func (w *answer) json(status int, v any) error {
 	return err
 }
 
-// receipt is a coordinator.Receipt as clients see it.
-type receipt struct {
-	Version   uint64           `json:"catalog_version"`
-	Timestamp int64            `json:"timestamp,omitempty"` // of a write, in microseconds
-	Latency   float64          `json:"latency_ms"`
-	Replicas  []replicaReceipt `json:"replicas"`
-	Repaired  bool             `json:"repaired"`
-	Hinted    bool             `json:"hinted"`
-}
-
-type replicaReceipt struct {
-	Node    string `json:"node"`
-	Outcome string `json:"outcome"`
-}
-
-// newReceipt returns nil for nil.
-func newReceipt(r *coordinator.Receipt) *receipt {
-	if r == nil {
-		return nil
-	}
-	out := &receipt{
-		Version: r.Version, Timestamp: int64(r.Timestamp), Latency: float64(r.Latency.Microseconds()) / 1000,
-		Repaired: r.Repaired, Hinted: r.Hinted, Replicas: make([]replicaReceipt, len(r.Replicas)),
-	}
-	for i, replica := range r.Replicas {
-		out.Replicas[i] = replicaReceipt{Node: replica.Node.String(), Outcome: replica.Outcome}
-	}
-	return out
-}
-
-func receiptJSON(r *coordinator.Receipt) ([]byte, error) { return json.Marshal(newReceipt(r)) }
-
 // setReceipt adds a receipt to answers whose body has no place for one.
 func setReceipt(h http.Header, r *coordinator.Receipt) error {
 	if r == nil {
 		return nil
 	}
-	text, err := receiptJSON(r)
+	text, err := rows.ReceiptJSON(r)
 	if err == nil {
 		h.Set(headerReceipt, string(text))
 	}
 	return err
+}
+
+// fail answers a request with a problem, unless its answer has begun.
+func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
+	p := problem.Of(err)
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		p = problem.OfWrite(err)
+	}
+	if p.Status == http.StatusInternalServerError {
+		a.env.Logger.Error("request failed", "route", r.Pattern, "error", err)
+	}
+	out, ok := w.(*answer)
+	if !ok {
+		out = a.newAnswer(w)
+	}
+	if out.status != 0 {
+		return // the connection is what failed, or the client has half an answer
+	}
+	out.problem(p)
+}
+
+// problem writes a problem as the whole answer.
+func (w *answer) problem(p problem.Problem) {
+	h := w.Header()
+	h.Set("Content-Type", "application/problem+json")
+	h.Set("Cache-Control", "no-store")
+	if p.RetryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(p.RetryAfter))
+	}
+	w.WriteHeader(p.Status)
+	body, err := json.Marshal(p)
+	if err != nil {
+		return // no field of a problem can fail
+	}
+	w.Write(append(body, '\n'))
 }

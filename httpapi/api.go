@@ -12,6 +12,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/dunlindb/dunlin/event"
+	"github.com/dunlindb/dunlin/httpapi/ingest"
+	"github.com/dunlindb/dunlin/httpapi/problem"
+	"github.com/dunlindb/dunlin/httpapi/rows"
 	"github.com/dunlindb/dunlin/schema"
 )
 
@@ -48,14 +51,12 @@ type API struct {
 	guard   *Guard
 	mux     *http.ServeMux
 	metrics *metrics
-	slots   chan struct{} // one for each batch of bulk ingest
-	stop    chan struct{} // closed when Run is stopped: bulk requests end
+	bulk    *ingest.Ingester
+	limits  rows.Limits
 
+	zstd     chan struct{} // a place for each zstd body
 	inFlight atomic.Int64
-	stopping sync.Once
-	chunks   sync.Pool // of *[]byte of Config.Bulk.ChunkBytes
-	batches  sync.Pool // of *batch
-	makers   sync.Pool // of *maker
+	makers   sync.Pool // of *rows.Maker
 }
 
 // New checks the configuration and registers metrics. It starts nothing.
@@ -68,16 +69,22 @@ func New(cfg Config, env Env) (*API, error) {
 		return nil, err
 	}
 	a := &API{
-		cfg:   cfg,
-		env:   env,
-		guard: guard,
-		mux:   http.NewServeMux(),
-		slots: make(chan struct{}, cfg.Bulk.Batches),
-		stop:  make(chan struct{}),
+		cfg:    cfg,
+		env:    env,
+		guard:  guard,
+		mux:    http.NewServeMux(),
+		zstd:   make(chan struct{}, cfg.ZstdBodies),
+		limits: rows.Limits{EventBytes: cfg.EventBytes, KeyBytes: cfg.KeyBytes, MaxFuture: cfg.MaxFuture},
 	}
 	routes := a.routes()
 	if a.metrics, err = newMetrics(env.Registerer, a, routes); err != nil {
 		return nil, fmt.Errorf("httpapi: register metrics: %w", err)
+	}
+	a.bulk, err = ingest.New(cfg.Bulk, a.limits, ingest.Env{
+		Coordinator: env.Coordinator, Physical: env.Physical, IDs: env.IDs, Logger: env.Logger, Registerer: env.Registerer,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("httpapi: bulk: %w", err)
 	}
 	a.register(routes)
 	return a, nil
@@ -91,7 +98,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.NewResponseController(w).SetReadDeadline(time.Now().Add(a.cfg.BodyTimeout))
 	}
 	if n > int64(a.cfg.Requests) {
-		a.fail(w, r, &busyError{Requests: a.cfg.Requests})
+		a.fail(w, r, &problem.BusyError{Count: a.cfg.Requests, What: "requests"})
 		return
 	}
 	if err := a.guard.Check(r); err != nil {
@@ -99,7 +106,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !canonical(r.URL.EscapedPath()) {
-		a.fail(w, r, &notFoundError{Detail: "the path has empty or dotted segments: give a name like that in ?stream="})
+		a.fail(w, r, &problem.NotFoundError{Detail: "the path has empty or dotted segments: give a name like that in ?stream="})
 		return
 	}
 	a.mux.ServeHTTP(w, r)

@@ -16,6 +16,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/dunlindb/dunlin/event"
+	"github.com/dunlindb/dunlin/httpapi/ingest"
+	"github.com/dunlindb/dunlin/httpapi/problem"
 	"github.com/dunlindb/dunlin/schema"
 )
 
@@ -37,6 +39,12 @@ type front struct {
 // newAPI makes a front door without a server.
 func newAPI(t testing.TB, store *fakeStore, change func(*Config)) *front {
 	t.Helper()
+	return newAPIOn(t, store, store, change)
+}
+
+// newAPIOn makes one on another coordinator than the store.
+func newAPIOn(t testing.TB, c Coordinator, store *fakeStore, change func(*Config)) *front {
+	t.Helper()
 	cfg := DefaultConfig()
 	cfg.Hosts = []string{"127.0.0.1"}
 	if change != nil {
@@ -45,7 +53,7 @@ func newAPI(t testing.TB, store *fakeStore, change func(*Config)) *front {
 	f := &front{t: t, store: store, registry: prometheus.NewPedanticRegistry(), log: &bytes.Buffer{}}
 	var err error
 	f.api, err = New(cfg, Env{
-		Coordinator: store, View: func() *schema.View { return store.view }, Physical: func() time.Time { return store.now() },
+		Coordinator: c, View: func() *schema.View { return store.view }, Physical: func() time.Time { return store.now() },
 		IDs: event.NewIDs(7), Logger: slog.New(slog.NewTextHandler(f.log, nil)), Registerer: f.registry,
 	})
 	if err != nil {
@@ -135,7 +143,7 @@ func (f *front) want(r reply, status int) map[string]any {
 		f.t.Errorf("%s %s: no %s", r.Request.Method, r.Request.URL, headerClock)
 	}
 	var v map[string]any
-	if strings.Contains(r.Header.Get("Content-Type"), "json") && r.Header.Get("Content-Type") != typeNDJSON && r.body != "" {
+	if strings.Contains(r.Header.Get("Content-Type"), "json") && r.Header.Get("Content-Type") != ingest.MediaType && r.body != "" {
 		if err := json.Unmarshal([]byte(r.body), &v); err != nil {
 			f.t.Fatalf("%s: %v", r.body, err)
 		}
@@ -160,4 +168,33 @@ func (f *front) read(query string) []string {
 		out = append(out, strings.TrimSpace(e.Time+" "+e.Type+" "+string(e.Data)))
 	}
 	return out
+}
+
+// metric returns a metric's value; label is a value of one of its labels.
+func (f *front) metric(name string, label ...string) float64 {
+	f.t.Helper()
+	families, err := f.registry.Gather()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	for _, family := range families {
+		if family.GetName() != name {
+			continue
+		}
+		for _, m := range family.GetMetric() {
+			if len(label) > 0 && m.GetLabel()[0].GetValue() != label[0] {
+				continue
+			}
+			return m.GetCounter().GetValue() + m.GetGauge().GetValue()
+		}
+	}
+	f.t.Fatalf("no metric %s", name)
+	return 0
+}
+
+// summary is the answer to a bulk request.
+type summary struct {
+	Accepted, Failed int
+	Errors           []any
+	Error            *problem.Problem
 }

@@ -6,17 +6,20 @@ import (
 
 	"github.com/dunlindb/dunlin/coordinator"
 	"github.com/dunlindb/dunlin/event"
+	"github.com/dunlindb/dunlin/httpapi/ingest"
+	"github.com/dunlindb/dunlin/httpapi/problem"
+	"github.com/dunlindb/dunlin/httpapi/rows"
 	"github.com/dunlindb/dunlin/schema"
 )
 
 // written is the answer to a write.
 type written struct {
-	ID        string   `json:"id,omitempty"`
-	Time      string   `json:"time,omitempty"`
-	Timestamp int64    `json:"timestamp,omitempty"` // of the write, in microseconds
-	Acks      int      `json:"acks"`
-	Replicas  int      `json:"replicas"`
-	Receipt   *receipt `json:"receipt,omitempty"`
+	ID        string        `json:"id,omitempty"`
+	Time      string        `json:"time,omitempty"`
+	Timestamp int64         `json:"timestamp,omitempty"` // of the write, in microseconds
+	Acks      int           `json:"acks"`
+	Replicas  int           `json:"replicas"`
+	Receipt   *rows.Receipt `json:"receipt,omitempty"`
 }
 
 // postStreamEvents appends one event, or takes NDJSON as bulk.
@@ -25,7 +28,7 @@ func (a *API) postStreamEvents(w *answer, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if media == typeNDJSON {
+	if media == ingest.MediaType {
 		return a.ingest(w, r)
 	}
 	q, err := a.request(r, "w", "receipt")
@@ -41,18 +44,18 @@ func (a *API) postStreamEvents(w *answer, r *http.Request) error {
 		return err
 	}
 	var ev event.Event
-	if err := a.scan(body, &ev); err != nil {
+	if err := a.limits.Scan(body, &ev); err != nil {
 		return err
 	}
 	if ev.HasStream && string(ev.Stream) != string(q.stream) {
 		return &event.FieldError{Field: "stream", Reason: "is not the stream of the path"}
 	}
-	id, err := a.identify(&ev, a.env.Physical())
+	id, err := a.limits.Identify(&ev, a.env.Physical(), a.env.IDs)
 	if err != nil {
 		return err
 	}
-	out, err := a.write(r.Context(), w, opts, func(wr Write, m *maker) error {
-		_, err := m.append(wr, q.stream, id, ev.Type, ev.Data)
+	out, err := a.write(r.Context(), w, opts, func(wr rows.Write, m *rows.Maker) error {
+		_, err := m.Append(wr, q.stream, id, ev.Type, ev.Data)
 		return err
 	})
 	if err != nil {
@@ -63,7 +66,7 @@ func (a *API) postStreamEvents(w *answer, r *http.Request) error {
 }
 
 // write makes one write of one row, which add adds.
-func (a *API) write(ctx context.Context, w *answer, opts coordinator.WriteOptions, add func(Write, *maker) error) (*written, error) {
+func (a *API) write(ctx context.Context, w *answer, opts coordinator.WriteOptions, add func(rows.Write, *rows.Maker) error) (*written, error) {
 	if err := a.checkLevel(opts.Level, "w"); err != nil {
 		return nil, err
 	}
@@ -73,7 +76,10 @@ func (a *API) write(ctx context.Context, w *answer, opts coordinator.WriteOption
 	}
 	defer wr.Release()
 	timestamp, _ := wr.Stamp()
-	m := a.takeMaker()
+	m, ok := a.makers.Get().(*rows.Maker)
+	if !ok {
+		m = &rows.Maker{}
+	}
 	defer a.makers.Put(m)
 	if err := add(wr, m); err != nil {
 		return nil, err
@@ -90,19 +96,19 @@ func (a *API) write(ctx context.Context, w *answer, opts coordinator.WriteOption
 	if group.Err != nil {
 		return nil, group.Err
 	}
-	return &written{Timestamp: int64(timestamp), Acks: group.Acks, Replicas: group.Replicas, Receipt: newReceipt(group.Receipt)}, nil
+	return &written{Timestamp: int64(timestamp), Acks: group.Acks, Replicas: group.Replicas, Receipt: rows.NewReceipt(group.Receipt)}, nil
 }
 
 // checkLevel refuses a level that the built-in keyspace cannot meet before
 // anything is done. field is where the level was given.
 func (a *API) checkLevel(l coordinator.Level, field string) error {
 	v := a.env.View()
-	t, err := tableOf(v, schema.EventsTable)
+	t, err := rows.Table(v, schema.EventsTable)
 	if err != nil {
 		return err
 	}
 	if _, err := l.Need(v.Ring.Factor(t.Placement)); err != nil {
-		return &levelError{Field: field, Err: err}
+		return &problem.LevelError{Field: field, Err: err}
 	}
 	return nil
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/dunlindb/dunlin/httpapi/problem"
 )
 
 // windowMax bounds the memory that a zstd body can ask for. It is the least that
@@ -17,22 +19,65 @@ const windowMax = 8 << 20
 
 // bodyReader returns a request's body, decompressed as it is read: a small body
 // that is large inside costs time, never memory.
-func bodyReader(r *http.Request) (io.ReadCloser, error) {
+// The errors of its Read are *problem.InputError, or io.EOF.
+func (a *API) bodyReader(r *http.Request) (io.ReadCloser, error) {
+	body, err := a.decompress(r)
+	if err != nil {
+		return nil, err
+	}
+	return typedBody{body}, nil
+}
+
+// typedBody says what is wrong with a body in words for clients.
+type typedBody struct{ io.ReadCloser }
+
+func (t typedBody) Read(p []byte) (int, error) {
+	n, err := t.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		err = bodyError(err)
+	}
+	return n, err
+}
+
+func (a *API) decompress(r *http.Request) (io.ReadCloser, error) {
 	switch encodings := r.Header.Values("Content-Encoding"); {
 	case len(encodings) == 0 || len(encodings) == 1 && (encodings[0] == "" || encodings[0] == "identity"):
 		return io.NopCloser(r.Body), nil
 	case len(encodings) == 1 && (encodings[0] == "gzip" || encodings[0] == "x-gzip"):
 		return &gzipBody{body: r.Body}, nil
 	case len(encodings) == 1 && encodings[0] == "zstd":
-		d, err := zstd.NewReader(r.Body, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
-			zstd.WithDecoderMaxWindow(windowMax), zstd.WithDecoderMaxMemory(windowMax))
-		if err != nil {
-			return nil, badInput("body", "is not valid zstd: "+err.Error())
-		}
-		return d.IOReadCloser(), nil
+		return a.zstdBody(r.Body)
 	default:
-		return nil, &mediaTypeError{Header: "Content-Encoding", Value: encodings[0], Want: "gzip, zstd or identity"}
+		return nil, &problem.MediaTypeError{Header: "Content-Encoding", Value: encodings[0], Want: "gzip, zstd or identity"}
 	}
+}
+
+// zstdBody takes a place among the zstd bodies, which Close gives back.
+func (a *API) zstdBody(body io.Reader) (io.ReadCloser, error) {
+	select {
+	case a.zstd <- struct{}{}:
+	default:
+		return nil, &problem.BusyError{Count: a.cfg.ZstdBodies, What: "zstd bodies"}
+	}
+	d, err := zstd.NewReader(body, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
+		zstd.WithDecoderMaxWindow(windowMax), zstd.WithDecoderMaxMemory(windowMax))
+	if err != nil {
+		<-a.zstd
+		return nil, problem.BadInput("body", "is not valid zstd: "+err.Error())
+	}
+	return &zstdBody{Decoder: d, places: a.zstd}, nil
+}
+
+type zstdBody struct {
+	*zstd.Decoder
+	places chan struct{}
+}
+
+// Close is called once.
+func (z *zstdBody) Close() error {
+	z.Decoder.Close()
+	<-z.places
+	return nil
 }
 
 // gzipBody reads the gzip header with the first Read, which may block.
@@ -58,11 +103,11 @@ func (g *gzipBody) Close() error { return nil }
 func bodyError(err error) error {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return badInput("body", "did not come in time")
+		return problem.BadInput("body", "did not come in time")
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return badInput("body", "ends too early")
+		return problem.BadInput("body", "ends too early")
 	default:
-		return badInput("body", "cannot be read: "+printable(err.Error()))
+		return problem.BadInput("body", "cannot be read: "+problem.Printable(err.Error()))
 	}
 }
 
@@ -70,13 +115,13 @@ func bodyError(err error) error {
 // deadline (ServeHTTP) is lifted only when it has been read: net/http reads on
 // what a refused body still has.
 func (a *API) readBody(w *answer, r *http.Request, what string, limit int) ([]byte, error) {
-	body, err := bodyReader(r)
+	body, err := a.bodyReader(r)
 	if err != nil {
 		return nil, err
 	}
 	defer body.Close()
 	if r.ContentLength > int64(limit) && r.Header.Get("Content-Encoding") == "" {
-		return nil, &tooLargeError{Field: what, Limit: limit}
+		return nil, &problem.TooLargeError{Field: what, Limit: limit}
 	}
 	size := int64(512)
 	if r.ContentLength > 0 {
@@ -91,25 +136,12 @@ func (a *API) readBody(w *answer, r *http.Request, what string, limit int) ([]by
 		buf = buf[:len(buf)+n]
 		switch {
 		case len(buf) > limit:
-			return nil, &tooLargeError{Field: what, Limit: limit}
+			return nil, &problem.TooLargeError{Field: what, Limit: limit}
 		case err == io.EOF:
 			w.rc.SetReadDeadline(time.Time{})
 			return buf, nil
 		case err != nil:
-			return nil, bodyError(err)
+			return nil, err
 		}
 	}
-}
-
-// takeChunk and putChunk lend the buffers that bulk bodies are read into.
-func (a *API) takeChunk() []byte {
-	if p, ok := a.chunks.Get().(*[]byte); ok {
-		return *p
-	}
-	return make([]byte, a.cfg.Bulk.ChunkBytes)
-}
-
-func (a *API) putChunk(buf []byte) {
-	buf = buf[:cap(buf)]
-	a.chunks.Put(&buf)
 }

@@ -17,9 +17,9 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/zstd"
-	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/dunlindb/dunlin/coordinator"
+	"github.com/dunlindb/dunlin/httpapi/ingest"
 )
 
 const (
@@ -81,7 +81,7 @@ func TestBulkForms(t *testing.T) {
 	if a, b := f.read("streams/a/events"), f.read("streams/b/events"); numbers(a) != "1,1,1,6,6,6" || numbers(b) != "2,2,2" {
 		t.Errorf("stored %q %q", a, b)
 	}
-	if got := testutil.ToFloat64(f.api.metrics.linesStored); got != 9 {
+	if got := f.metric("dunlin_httpapi_bulk_lines_total", "stored"); got != 9 {
 		t.Errorf("%v lines counted as stored", got)
 	}
 }
@@ -159,8 +159,8 @@ func TestBulkAnswersAtOnce(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		req.Header.Set("Content-Type", typeNDJSON)
-		req.Header.Set("Accept", typeNDJSON)
+		req.Header.Set("Content-Type", ingest.MediaType)
+		req.Header.Set("Accept", ingest.MediaType)
 		go fmt.Fprint(send, `{"data":0}`+"\n")
 		resp, err := f.client.Do(req)
 		if err != nil {
@@ -200,7 +200,7 @@ func TestBulkWaitsWhileOverloaded(t *testing.T) {
 	sent := &countingReader{r: strings.NewReader(strings.Repeat(`{"data":"`+strings.Repeat("x", 1000)+`"}`+"\n", 20_000)), calm: make(chan struct{})}
 	done := make(chan *http.Response, 1)
 	go func() {
-		resp, err := f.client.Post(f.url+"/v1/streams/s/events", typeNDJSON, sent)
+		resp, err := f.client.Post(f.url+"/v1/streams/s/events", ingest.MediaType, sent)
 		if err != nil {
 			t.Error(err)
 		}
@@ -217,8 +217,27 @@ func TestBulkWaitsWhileOverloaded(t *testing.T) {
 	if err := json.NewDecoder(resp.Body).Decode(&v); err != nil || resp.StatusCode != 200 || v.Accepted != 20_000 {
 		t.Errorf("%d %+v %v", resp.StatusCode, v, err)
 	}
-	if testutil.ToFloat64(f.api.metrics.pauses) == 0 {
+	if f.metric("dunlin_httpapi_bulk_pauses_total") == 0 {
 		t.Error("no pause was counted")
+	}
+}
+
+func TestBulkSummaryGivesUp(t *testing.T) {
+	store := newFakeStore(t)
+	store.rowError = func(int) error { return &coordinator.UnavailableError{Need: 2, Alive: 1} }
+	f := start(t, store, nil)
+	body := &countingReader{r: &generator{n: 1 << 30, line: []byte(`{"data":1}` + "\n")}, calm: make(chan struct{})}
+	resp, err := f.client.Post(f.url+"/v1/streams/s/events", ingest.MediaType, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var v summary
+	if err := json.NewDecoder(resp.Body).Decode(&v); err != nil {
+		t.Fatal(err)
+	}
+	if resp.StatusCode != 503 || v.Error == nil || v.Error.Status != 503 || v.Failed < 8*512 || v.Failed > 16*512 || len(v.Errors) != 100 {
+		t.Errorf("%d: %d failed, %d errors, %+v", resp.StatusCode, v.Failed, len(v.Errors), v.Error)
 	}
 }
 
@@ -309,6 +328,37 @@ func TestBulkCompressed(t *testing.T) {
 	}
 }
 
+func TestBulkRequestsAreBounded(t *testing.T) {
+	store := newFakeStore(t)
+	entered, leave := make(chan struct{}), make(chan struct{})
+	store.wait = func() { entered <- struct{}{}; <-leave }
+	f := start(t, store, func(c *Config) { c.Bulk.Requests = 2; c.ZstdBodies = 1 })
+	zw, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	packed := string(zw.EncodeAll([]byte(`{"data":1}`), nil))
+	send := func() reply { return f.do("POST /v1/streams/s/events", packed, ndjson, "Content-Encoding: zstd") }
+	done := make(chan reply, 2)
+	go func() { done <- send() }()
+	<-entered
+	if r := send(); !strings.Contains(r.body, "zstd bodies") {
+		t.Errorf("a second zstd body: %s", r.body)
+	}
+	go func() { done <- f.do("POST /v1/streams/s/events", `{"data":1}`, ndjson) }()
+	<-entered
+	r := f.do("POST /v1/streams/s/events", `{"data":1}`, ndjson)
+	f.want(r, 429)
+	if !strings.Contains(r.body, "bulk requests") || r.Header.Get("Retry-After") == "" {
+		t.Errorf("a third bulk request: %s", r.body)
+	}
+	close(leave)
+	f.want(<-done, 200)
+	f.want(<-done, 200)
+	store.wait = nil
+	f.want(send(), 200)
+}
+
 func TestZstdWindowIsBounded(t *testing.T) {
 	f := start(t, newFakeStore(t), nil)
 	var packed bytes.Buffer
@@ -366,9 +416,7 @@ func TestBulkMemoryIsConstant(t *testing.T) {
 		runtime.ReadMemStats(&m)
 		return m.HeapAlloc
 	}
-	null := newNullStore(t)
-	f := newAPI(t, newFakeStore(t), nil)
-	f.api.env.Coordinator = null
+	f := newAPIOn(t, newNullStore(t), newFakeStore(t), nil)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -383,7 +431,7 @@ func TestBulkMemoryIsConstant(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		req.Header.Set("Content-Type", typeNDJSON)
+		req.Header.Set("Content-Type", ingest.MediaType)
 		resp, err := f.client.Do(req)
 		if err != nil {
 			t.Fatal(err)
@@ -417,14 +465,14 @@ func TestBulkOverHTTP2(t *testing.T) {
 }
 
 func TestStopEndsOpenBulkRequests(t *testing.T) {
-	f := start(t, newFakeStore(t), func(c *Config) { c.StopTimeout = time.Minute })
+	f := start(t, newFakeStore(t), func(c *Config) { c.Bulk.DropTimeout = 10 * time.Millisecond })
 	body, send := io.Pipe()
 	req, err := http.NewRequest("POST", f.url+"/v1/streams/s/events", body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	req.Header.Set("Content-Type", typeNDJSON)
-	req.Header.Set("Accept", typeNDJSON)
+	req.Header.Set("Content-Type", ingest.MediaType)
+	req.Header.Set("Accept", ingest.MediaType)
 	go fmt.Fprint(send, `{"data":0}`+"\n")
 	resp, err := f.client.Do(req)
 	if err != nil {
@@ -435,7 +483,7 @@ func TestStopEndsOpenBulkRequests(t *testing.T) {
 		t.Fatal(answers.Err())
 	}
 	f.stop()
-	if !answers.Scan() || !strings.Contains(answers.Text(), `"status":503`) || !strings.HasPrefix(answers.Text(), `{"line":2,`) {
+	if !answers.Scan() || !strings.Contains(answers.Text(), `"status":503`) || !strings.HasPrefix(answers.Text(), `{"status":"error"`) {
 		t.Errorf("%q %v", answers.Text(), answers.Err())
 	}
 	if err := <-f.stopped; err != nil {

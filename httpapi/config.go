@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/dunlindb/dunlin/httpapi/ingest"
 )
 
 // Config holds the front door's bounds.
@@ -26,9 +28,13 @@ type Config struct {
 	WriteTimeout, TimeoutMax time.Duration
 
 	Requests int // requests in flight, of which a whole bulk body is one
-	Bulk     Bulk
+	Bulk     ingest.Config
+	// ZstdBodies is how many bodies with Content-Encoding: zstd may be in flight; each
+	// may ask for 8 MiB of memory.
+	ZstdBodies int
 
-	// AnswerTimeout is how long a client may leave a piece of its answer unread.
+	// AnswerTimeout is how long a client may leave a piece of its answer unread; for
+	// bulk, Bulk has its own.
 	AnswerTimeout time.Duration
 	// HeaderTimeout bounds the time to send a request's header, BodyTimeout that
 	// of a body that is not bulk, IdleTimeout the pause between two requests.
@@ -37,36 +43,19 @@ type Config struct {
 	StopTimeout time.Duration
 }
 
-// Bulk bounds bulk ingest. Lines are written in batches, several of which are on
-// their way at a time.
-type Bulk struct {
-	ChunkBytes   int           // read from a body at a time
-	BatchLines   int           // lines of a batch
-	BatchBytes   int           // bytes of a batch, unless one line is larger
-	Linger       time.Duration // wait for more input before a batch is sent that is not full
-	Pipeline     int           // batches of one request being filled, written or answered
-	Batches      int           // the same of all requests
-	Errors       int           // errors listed in a summary
-	ReportLines  int           // lines between two reports of progress
-	ReportPeriod time.Duration // time between two reports of progress
-}
-
 // DefaultConfig returns bounds that fit a node with default memory. Hosts is for
 // the caller to fill in.
 func DefaultConfig() Config {
 	return Config{
-		EventBytes:   1 << 20,
-		ValueBytes:   1 << 20,
-		KeyBytes:     1 << 10,
-		MaxFuture:    time.Hour,
-		WriteTimeout: 5 * time.Second,
-		TimeoutMax:   10 * time.Minute,
-		Requests:     4096,
-		Bulk: Bulk{
-			ChunkBytes: 64 << 10, BatchLines: 512, BatchBytes: 128 << 10,
-			Linger: time.Millisecond, Pipeline: 4, Batches: 128,
-			Errors: 100, ReportLines: 1000, ReportPeriod: time.Second,
-		},
+		EventBytes:    1 << 20,
+		ValueBytes:    1 << 20,
+		KeyBytes:      1 << 10,
+		MaxFuture:     time.Hour,
+		WriteTimeout:  5 * time.Second,
+		TimeoutMax:    10 * time.Minute,
+		Requests:      4096,
+		Bulk:          ingest.DefaultConfig(),
+		ZstdBodies:    8,
 		AnswerTimeout: 10 * time.Second,
 		HeaderTimeout: 10 * time.Second,
 		BodyTimeout:   time.Minute,
@@ -96,17 +85,9 @@ func (c Config) Validate() error {
 	count("ValueBytes", c.ValueBytes, bytesMax)
 	count("KeyBytes", c.KeyBytes, keyBytesMax-16)
 	count("Requests", c.Requests, 1<<20)
-	count("Bulk.ChunkBytes", c.Bulk.ChunkBytes, bytesMax)
-	count("Bulk.BatchLines", c.Bulk.BatchLines, 1<<16)
-	count("Bulk.BatchBytes", c.Bulk.BatchBytes, bytesMax)
-	count("Bulk.Pipeline", c.Bulk.Pipeline, 1<<10)
-	count("Bulk.Batches", c.Bulk.Batches, 1<<16)
-	count("Bulk.Errors", c.Bulk.Errors, 1<<16)
-	count("Bulk.ReportLines", c.Bulk.ReportLines, 1<<20)
+	count("ZstdBodies", c.ZstdBodies, 1<<10)
 	length("WriteTimeout", c.WriteTimeout)
 	length("TimeoutMax", c.TimeoutMax)
-	length("Bulk.Linger", c.Bulk.Linger)
-	length("Bulk.ReportPeriod", c.Bulk.ReportPeriod)
 	length("AnswerTimeout", c.AnswerTimeout)
 	length("HeaderTimeout", c.HeaderTimeout)
 	length("BodyTimeout", c.BodyTimeout)
@@ -118,5 +99,5 @@ func (c Config) Validate() error {
 	if len(c.Hosts) == 0 {
 		errs = append(errs, errors.New("httpapi: Hosts is empty: name at least the address that is listened on"))
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, c.Bulk.Validate())...)
 }

@@ -5,7 +5,9 @@ import (
 
 	"github.com/dunlindb/dunlin/coordinator"
 	"github.com/dunlindb/dunlin/event"
-	"github.com/dunlindb/dunlin/record"
+	"github.com/dunlindb/dunlin/httpapi/ingest"
+	"github.com/dunlindb/dunlin/httpapi/problem"
+	"github.com/dunlindb/dunlin/httpapi/rows"
 	"github.com/dunlindb/dunlin/schema"
 	"github.com/dunlindb/dunlin/token"
 )
@@ -38,7 +40,7 @@ func (a *API) getEvents(w *answer, r *http.Request) error {
 		return err
 	}
 	next := s.next(result)
-	if accepts(r.Header, typeNDJSON) {
+	if accepts(r.Header, ingest.MediaType) {
 		return a.writeLines(w, s, result, next)
 	}
 	return a.writePage(w, s, result, next)
@@ -57,18 +59,18 @@ func (a *API) slice(q *request) (*slice, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := tableOf(a.env.View(), schema.EventsTable)
+	t, err := rows.Table(a.env.View(), schema.EventsTable)
 	if err != nil {
 		return nil, err
 	}
-	s := &slice{partition: streamPartition(q.stream)}
+	s := &slice{partition: rows.StreamPartition(q.stream)}
 	s.read = coordinator.ReadRequest{Table: t, Partition: s.partition, MaxRows: limit, MaxBytes: pageBytes, Options: opts}
 	switch q.query["order"] {
 	case "", "asc":
 	case "desc":
 		s.read.Reverse = true
 	default:
-		return nil, badInput("order", "is "+quoted(q.query["order"])+": give asc or desc")
+		return nil, problem.BadInput("order", "is "+problem.Quoted(q.query["order"])+": give asc or desc")
 	}
 	if err := s.bounds(q.query); err != nil {
 		return nil, err
@@ -84,21 +86,21 @@ func (s *slice) bounds(q query) error {
 		return err
 	}
 	if given {
-		s.startAt(eventSuffix(s.read.Table, event.FirstID(from)))
+		s.startAt(rows.EventSuffix(s.read.Table, event.FirstID(from)))
 	}
 	to, given, err := q.time("to")
 	if err != nil {
 		return err
 	}
 	if given {
-		s.read.End = eventSuffix(s.read.Table, event.FirstID(to))
+		s.read.End = rows.EventSuffix(s.read.Table, event.FirstID(to))
 	}
 	if text, given := q["after"]; given {
 		id, err := event.ParseID(text)
 		if err != nil {
-			return badInput("after", err.Error())
+			return problem.BadInput("after", err.Error())
 		}
-		s.startAt(beyond(eventSuffix(s.read.Table, id)))
+		s.startAt(rows.Beyond(rows.EventSuffix(s.read.Table, id)))
 	}
 	return nil
 }
@@ -127,7 +129,7 @@ func (s *slice) resume(q query) error {
 		return &coordinator.CursorError{Reason: "its position is no event"}
 	}
 	if !s.read.Reverse {
-		s.startAt(beyond(c.Suffix))
+		s.startAt(rows.Beyond(c.Suffix))
 	} else if s.read.End == nil || string(c.Suffix) < string(s.read.End) {
 		s.read.End = c.Suffix
 	}
@@ -145,35 +147,6 @@ func (s *slice) next(result *coordinator.ReadResult) string {
 	}.String()
 }
 
-// eventSuffix is an event's encoded clustering key.
-func eventSuffix(t *schema.TableView, id event.ID) []byte {
-	suffix, err := t.Shape.AppendSuffix(nil, id[:])
-	if err != nil {
-		panic("httpapi: dunlin.events is not clustered by a timeuuid: " + err.Error())
-	}
-	return suffix
-}
-
-// beyond is the smallest suffix after a given one.
-func beyond(suffix []byte) []byte { return append(suffix[:len(suffix):len(suffix)], 0) }
-
-// appendEvent appends a row as the JSON of an event.
-func appendEvent(dst []byte, t *schema.TableView, row *coordinator.Row) ([]byte, error) {
-	values, err := t.Shape.DecodeSuffix(row.Suffix)
-	if err != nil {
-		return dst, err
-	}
-	return event.AppendJSON(dst, nil, event.ID(values[0]), cell(&row.Row, schema.EventsType), cell(&row.Row, schema.EventsData)), nil
-}
-
-// cell returns a column's value; nil if it has none.
-func cell(r *record.Row, column uint16) []byte {
-	if c := r.Cell(column); c != nil {
-		return c.Value
-	}
-	return nil
-}
-
 // writePage writes {"events":[…],"next":…}.
 func (a *API) writePage(w *answer, s *slice, result *coordinator.ReadResult, next string) error {
 	w.Header().Set("Content-Type", typeJSON)
@@ -184,7 +157,7 @@ func (a *API) writePage(w *answer, s *slice, result *coordinator.ReadResult, nex
 			buf = append(buf, ',')
 		}
 		var err error
-		if buf, err = appendEvent(buf, s.read.Table, &result.Rows[i]); err != nil {
+		if buf, err = rows.AppendEvent(buf, s.read.Table, &result.Rows[i]); err != nil {
 			return err
 		}
 		if buf, err = w.spill(buf); err != nil {
@@ -198,7 +171,7 @@ func (a *API) writePage(w *answer, s *slice, result *coordinator.ReadResult, nex
 		buf = event.AppendString(buf, []byte(next))
 	}
 	if result.Receipt != nil {
-		text, err := receiptJSON(result.Receipt)
+		text, err := rows.ReceiptJSON(result.Receipt)
 		if err != nil {
 			return err
 		}
@@ -211,7 +184,7 @@ func (a *API) writePage(w *answer, s *slice, result *coordinator.ReadResult, nex
 // writeLines writes an event a line; the next cursor is in Dunlin-Next.
 func (a *API) writeLines(w *answer, s *slice, result *coordinator.ReadResult, next string) error {
 	h := w.Header()
-	h.Set("Content-Type", typeNDJSON)
+	h.Set("Content-Type", ingest.MediaType)
 	h.Set("Cache-Control", "no-store")
 	if next != "" {
 		h.Set(headerNext, next)
@@ -222,7 +195,7 @@ func (a *API) writeLines(w *answer, s *slice, result *coordinator.ReadResult, ne
 	buf := make([]byte, 0, pieceBytes)
 	for i := range result.Rows {
 		var err error
-		if buf, err = appendEvent(buf, s.read.Table, &result.Rows[i]); err != nil {
+		if buf, err = rows.AppendEvent(buf, s.read.Table, &result.Rows[i]); err != nil {
 			return err
 		}
 		if buf, err = w.spill(append(buf, '\n')); err != nil {
@@ -259,13 +232,13 @@ func (a *API) getEvent(w *answer, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	t, err := tableOf(a.env.View(), schema.EventsTable)
+	t, err := rows.Table(a.env.View(), schema.EventsTable)
 	if err != nil {
 		return err
 	}
-	suffix := eventSuffix(t, id)
+	suffix := rows.EventSuffix(t, id)
 	result, err := a.env.Coordinator.Read(r.Context(), &coordinator.ReadRequest{
-		Table: t, Partition: streamPartition(q.stream), Start: suffix, End: beyond(suffix), MaxRows: 1, MaxBytes: pageBytes, Options: opts,
+		Table: t, Partition: rows.StreamPartition(q.stream), Start: suffix, End: rows.Beyond(suffix), MaxRows: 1, MaxBytes: pageBytes, Options: opts,
 	})
 	if err != nil {
 		return err
@@ -274,9 +247,9 @@ func (a *API) getEvent(w *answer, r *http.Request) error {
 		return err
 	}
 	if len(result.Rows) == 0 {
-		return &notFoundError{Detail: "the stream has no event " + id.String()}
+		return &problem.NotFoundError{Detail: "the stream has no event " + id.String()}
 	}
-	buf, err := appendEvent(nil, t, &result.Rows[0])
+	buf, err := rows.AppendEvent(nil, t, &result.Rows[0])
 	if err != nil {
 		return err
 	}
@@ -290,7 +263,7 @@ func (a *API) getEvent(w *answer, r *http.Request) error {
 func pathID(r *http.Request) (event.ID, error) {
 	id, err := event.ParseID(r.PathValue("id"))
 	if err != nil {
-		return id, badInput("id", err.Error())
+		return id, problem.BadInput("id", err.Error())
 	}
 	return id, nil
 }

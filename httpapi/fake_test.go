@@ -12,6 +12,7 @@ import (
 
 	"github.com/dunlindb/dunlin/coordinator"
 	"github.com/dunlindb/dunlin/hlc"
+	"github.com/dunlindb/dunlin/httpapi/rows"
 	"github.com/dunlindb/dunlin/record"
 	"github.com/dunlindb/dunlin/ring"
 	"github.com/dunlindb/dunlin/schema"
@@ -67,7 +68,7 @@ func newFakeStore(t testing.TB) *fakeStore {
 
 func (f *fakeStore) Clock() hlc.Timestamp { return f.clock.Last() }
 
-func (f *fakeStore) NewWrite(_ context.Context, opts coordinator.WriteOptions) (Write, error) {
+func (f *fakeStore) NewWrite(_ context.Context, opts coordinator.WriteOptions) (rows.Write, error) {
 	if f.newWrite != nil {
 		if err := f.newWrite(); err != nil {
 			return nil, err
@@ -116,7 +117,7 @@ func (w *fakeWrite) Add(t *schema.TableView, tok token.Token, key, value []byte)
 	return len(w.entries) - 1, nil
 }
 
-func (w *fakeWrite) Commit(context.Context) (Outcome, error) {
+func (w *fakeWrite) Commit(context.Context) (rows.Outcome, error) {
 	f := w.f
 	if f.wait != nil {
 		f.wait()

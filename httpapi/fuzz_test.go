@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/dunlindb/dunlin/event"
+	"github.com/dunlindb/dunlin/httpapi/ingest"
+	"github.com/dunlindb/dunlin/httpapi/problem"
 )
 
 // FuzzQuery: whatever a query string holds is either read as url.ParseQuery reads
@@ -22,9 +24,9 @@ func FuzzQuery(f *testing.F) {
 	known := []string{"w", "from", "to", "limit", "timeout", "cursor", "order"}
 	f.Fuzz(func(t *testing.T, raw string) {
 		q, err := parseQuery(raw, known...)
-		var input *inputError
+		var input *problem.InputError
 		if err != nil {
-			if !errors.As(err, &input) || problemOf(err).Status != http.StatusBadRequest {
+			if !errors.As(err, &input) || problem.Of(err).Status != http.StatusBadRequest {
 				t.Fatalf("%q: %v", raw, err)
 			}
 			return
@@ -46,56 +48,6 @@ func FuzzQuery(f *testing.F) {
 		}
 		if at, given, err := q.time("from"); err == nil && given && event.CheckTime(at) != nil {
 			t.Fatalf("from %s", at)
-		}
-	})
-}
-
-// FuzzSplitter: lines do not depend on how they come in chunks.
-func FuzzSplitter(f *testing.F) {
-	f.Add([]byte("a\nbb\n\nccc"), uint8(1), uint8(2))
-	f.Add([]byte("\n\n"), uint8(1), uint8(1))
-	f.Add([]byte("no end"), uint8(3), uint8(4))
-	f.Fuzz(func(t *testing.T, text []byte, size, limit uint8) {
-		s := splitter{max: int(limit)}
-		var got []string
-		note := func(line []byte, long bool) {
-			if long {
-				line = []byte("too long")
-			}
-			got = append(got, string(line))
-		}
-		for rest := text; len(rest) > 0; {
-			chunk := rest[:min(len(rest), int(size)+1)]
-			rest = rest[len(chunk):]
-			for {
-				line, long, after, ok := s.cut(chunk)
-				if !ok {
-					break
-				}
-				note(line, long)
-				chunk = after
-			}
-			if len(s.carry) > s.max {
-				t.Fatalf("%d bytes are kept of lines of %d", len(s.carry), s.max)
-			}
-		}
-		if line, long, ok := s.last(); ok {
-			note(line, long)
-		}
-		want := bytes.Split(text, []byte("\n"))
-		if len(want[len(want)-1]) == 0 {
-			want = want[:len(want)-1]
-		}
-		if len(got) != len(want) {
-			t.Fatalf("%q, want %q", got, want)
-		}
-		for i, line := range want {
-			if len(line) > s.max {
-				line = []byte("too long")
-			}
-			if got[i] != string(line) {
-				t.Fatalf("line %d is %q, want %q", i, got[i], line)
-			}
 		}
 	})
 }
@@ -124,21 +76,21 @@ func FuzzBulk(f *testing.F) {
 		f.Add([]byte(seed), uint8(3))
 	}
 	null := newNullStore(f)
-	front := newAPI(f, newFakeStore(f), func(c *Config) { c.Bulk.BatchLines = 3; c.Bulk.ChunkBytes = 16; c.EventBytes = 200; c.Bulk.Linger = 1 })
-	front.api.env.Coordinator = null
+	front := newAPIOn(f, null, newFakeStore(f), func(c *Config) { c.Bulk.BatchLines = 3; c.Bulk.ChunkBytes = 16; c.EventBytes = 200; c.Bulk.Linger = 1 })
 	f.Fuzz(func(t *testing.T, body []byte, size uint8) {
 		lines := 0
 		for _, line := range bytes.Split(body, []byte("\n")) {
-			if !blank(line) {
+			if len(bytes.Trim(line, " \t\r")) > 0 {
 				lines++
 			}
 		}
+		front.t = t
 		before := null.rows.Load()
 		req, err := http.NewRequest("POST", "http://localhost/v1/stream/events?stream=x", io.NopCloser(&raggedReader{body, int(size)}))
 		if err != nil {
 			t.Fatal(err)
 		}
-		req.Header.Set("Content-Type", typeNDJSON)
+		req.Header.Set("Content-Type", ingest.MediaType)
 		w := &keptAnswer{nullAnswer: nullAnswer{header: http.Header{}}}
 		front.api.ServeHTTP(w, req)
 		var v summary
@@ -151,8 +103,8 @@ func FuzzBulk(f *testing.F) {
 		if (w.status == 200) != (v.Failed == 0) || w.status != 200 && w.status != 422 {
 			t.Fatalf("status %d of %+v", w.status, v)
 		}
-		if n := len(front.api.slots); n != 0 {
-			t.Fatalf("%d places were not given back", n)
+		if n := front.metric("dunlin_httpapi_bulk_batches_in_flight"); n != 0 {
+			t.Fatalf("%v places were not given back", n)
 		}
 	})
 }

@@ -5,6 +5,8 @@ import (
 	"net"
 	"net/http"
 	"strings"
+
+	"github.com/dunlindb/dunlin/httpapi/problem"
 )
 
 // Guard keeps web pages away from a node that runs on their reader's machine: it
@@ -15,14 +17,6 @@ type Guard struct {
 	anyIP  bool // the node listens on every address
 	origin *http.CrossOriginProtection
 }
-
-// GuardError is a request that a Guard refused.
-type GuardError struct {
-	Header string // Host or Origin
-	Reason string
-}
-
-func (e *GuardError) Error() string { return e.Header + " " + e.Reason }
 
 // NewGuard makes a guard from host names without ports, and from web origins.
 func NewGuard(hosts, origins []string) (*Guard, error) {
@@ -42,22 +36,26 @@ func NewGuard(hosts, origins []string) (*Guard, error) {
 	return g, nil
 }
 
-// Check refuses a request that is not addressed to this node, and a write that
-// comes from a foreign web page. The error is a *GuardError.
-func (g *Guard) Check(r *http.Request) error {
-	host := r.Host
+// Known reports whether a Host header names this node.
+func (g *Guard) Known(host string) bool {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
 	}
 	host = canonicalHost(host)
-	if !g.hosts[host] && !(g.anyIP && net.ParseIP(host) != nil) {
-		return &GuardError{Header: "Host", Reason: fmt.Sprintf("%.100q is not a name of this node; http.hosts lists further ones", r.Host)}
+	return g.hosts[host] || g.anyIP && net.ParseIP(host) != nil
+}
+
+// Check refuses a request that is not addressed to this node, and a write that
+// comes from a foreign web page. The error is a *problem.ForbiddenError.
+func (g *Guard) Check(r *http.Request) error {
+	if !g.Known(r.Host) {
+		return &problem.ForbiddenError{Header: "Host", Reason: fmt.Sprintf("%.100q is not a name of this node; http.hosts lists further ones", r.Host)}
 	}
 	if r.Header.Get("Origin") == "" && r.Header.Get("Sec-Fetch-Site") == "" {
 		return nil
 	}
 	if err := g.origin.Check(r); err != nil {
-		return &GuardError{Header: "Origin", Reason: fmt.Sprintf("%.100q: its pages may not write to this node", r.Header.Get("Origin"))}
+		return &problem.ForbiddenError{Header: "Origin", Reason: fmt.Sprintf("%.100q: its pages may not write to this node", r.Header.Get("Origin"))}
 	}
 	return nil
 }

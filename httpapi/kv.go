@@ -10,6 +10,9 @@ import (
 	"time"
 
 	"github.com/dunlindb/dunlin/coordinator"
+	"github.com/dunlindb/dunlin/hlc"
+	"github.com/dunlindb/dunlin/httpapi/problem"
+	"github.com/dunlindb/dunlin/httpapi/rows"
 	"github.com/dunlindb/dunlin/record"
 	"github.com/dunlindb/dunlin/schema"
 	"github.com/dunlindb/dunlin/token"
@@ -27,10 +30,10 @@ const typeBytes = "application/octet-stream"
 // valueKey is the partition key of a bucket and key.
 func (a *API) valueKey(r *http.Request) ([]byte, error) {
 	bucket, key := []byte(r.PathValue("bucket")), []byte(r.PathValue("key"))
-	if err := a.checkName("bucket", bucket); err != nil {
+	if err := a.limits.CheckName("bucket", bucket); err != nil {
 		return nil, err
 	}
-	if err := a.checkName("key", key); err != nil {
+	if err := a.limits.CheckName("key", key); err != nil {
 		return nil, err
 	}
 	return record.AppendCompositeKey(nil, bucket, key), nil
@@ -40,7 +43,7 @@ func (a *API) valueKey(r *http.Request) ([]byte, error) {
 func refuseConditions(h http.Header) error {
 	for _, name := range []string{"If-Match", "If-None-Match", "If-Unmodified-Since", "If-Modified-Since"} {
 		if h.Get(name) != "" {
-			return &notImplementedError{Detail: name + " is not supported on writes: there are no conditional writes yet"}
+			return &problem.NotImplementedError{Detail: name + " is not supported on writes: there are no conditional writes yet"}
 		}
 	}
 	return nil
@@ -65,10 +68,10 @@ func (a *API) putValue(w *answer, r *http.Request) error {
 	}
 	media := r.Header.Get("Content-Type")
 	if len(media) > contentTypeMax {
-		return &tooLargeError{Field: "Content-Type", Limit: contentTypeMax}
+		return &problem.TooLargeError{Field: "Content-Type", Limit: contentTypeMax}
 	}
 	if _, _, err := mime.ParseMediaType(media); media != "" && err != nil {
-		return badInput("Content-Type", "is "+quoted(media)+": "+err.Error())
+		return problem.BadInput("Content-Type", "is "+problem.Quoted(media)+": "+err.Error())
 	}
 	partition, err := a.valueKey(r)
 	if err != nil {
@@ -78,7 +81,7 @@ func (a *API) putValue(w *answer, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return a.writeValue(w, r, opts, partition, func(wr Write) record.Row {
+	return a.writeValue(w, r, opts, partition, func(wr rows.Write) record.Row {
 		timestamp, born := wr.Stamp()
 		ttl, at := expiry(born, ttl)
 		ts := int64(timestamp)
@@ -106,15 +109,15 @@ func (a *API) deleteValue(w *answer, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return a.writeValue(w, r, opts, partition, func(wr Write) record.Row {
-		return record.Row{Deletion: deletion(wr)}
+	return a.writeValue(w, r, opts, partition, func(wr rows.Write) record.Row {
+		return record.Row{Deletion: rows.Deletion(wr)}
 	})
 }
 
 // writeValue writes one row of dunlin.kv and answers.
-func (a *API) writeValue(w *answer, r *http.Request, opts coordinator.WriteOptions, partition []byte, row func(Write) record.Row) error {
-	out, err := a.write(r.Context(), w, opts, func(wr Write, _ *maker) error {
-		t, err := tableOf(wr.View(), schema.KVTable)
+func (a *API) writeValue(w *answer, r *http.Request, opts coordinator.WriteOptions, partition []byte, row func(rows.Write) record.Row) error {
+	out, err := a.write(r.Context(), w, opts, func(wr rows.Write, _ *rows.Maker) error {
+		t, err := rows.Table(wr.View(), schema.KVTable)
 		if err != nil {
 			return err
 		}
@@ -150,7 +153,7 @@ func (a *API) getValue(w *answer, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	t, err := tableOf(a.env.View(), schema.KVTable)
+	t, err := rows.Table(a.env.View(), schema.KVTable)
 	if err != nil {
 		return err
 	}
@@ -164,7 +167,7 @@ func (a *API) getValue(w *answer, r *http.Request) error {
 		return err
 	}
 	if len(result.Rows) == 0 {
-		return &notFoundError{Detail: "there is no such key"}
+		return &problem.NotFoundError{Detail: "there is no such key"}
 	}
 	return w.value(r, &result.Rows[0].Row)
 }
@@ -172,7 +175,7 @@ func (a *API) getValue(w *answer, r *http.Request) error {
 // value writes a stored value. Whoever stored it does not speak for this node: a
 // browser is told not to guess at its type, nor to run anything in it.
 func (w *answer) value(r *http.Request, row *record.Row) error {
-	value, media := cell(row, schema.KVValue), string(cell(row, schema.KVContentType))
+	value, media := rows.Cell(row, schema.KVValue), string(rows.Cell(row, schema.KVContentType))
 	if media == "" {
 		media = typeBytes
 	}
@@ -209,4 +212,14 @@ func etag(timestamp int64, value []byte, media string) string {
 	hash.Write([]byte(media))
 	b := binary.BigEndian.AppendUint64(nil, uint64(timestamp))
 	return fmt.Sprintf(`"%x-%x"`, b, hash.Sum(nil))
+}
+
+// expiry returns the time to live in seconds, and when it runs out, for a write
+// that was accepted at born.
+func expiry(born hlc.Timestamp, ttl time.Duration) (seconds uint32, at int64) {
+	if ttl <= 0 {
+		return 0, 0
+	}
+	seconds = uint32((ttl + time.Second - 1) / time.Second)
+	return seconds, born.Seconds() + int64(seconds)
 }

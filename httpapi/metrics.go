@@ -13,12 +13,6 @@ var classes = [...]string{"none", "1xx", "2xx", "3xx", "4xx", "5xx"}
 // metrics are the front door's counters. What requests count is looked up once.
 type metrics struct {
 	routes map[string]*routeMetrics
-
-	linesStored, linesRefused, linesFailed prometheus.Counter
-	batches                                prometheus.Histogram
-	bodyBytes                              prometheus.Counter
-	pauses                                 prometheus.Counter
-	cutOffs                                prometheus.Counter
 }
 
 // routeMetrics are one route's.
@@ -49,28 +43,14 @@ func newMetrics(r prometheus.Registerer, a *API, routes []route) (*metrics, erro
 		NativeHistogramMaxBucketNumber:  100,
 		NativeHistogramMinResetDuration: time.Hour,
 	}, []string{"route"})
-	lines := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "dunlin_httpapi_bulk_lines_total",
-		Help: "Lines of bulk requests: stored; refused, because they are bad; failed, and may be tried again.",
-	}, []string{"outcome"})
 	m := &metrics{
-		routes:       map[string]*routeMetrics{},
-		linesStored:  lines.WithLabelValues("stored"),
-		linesRefused: lines.WithLabelValues("refused"),
-		linesFailed:  lines.WithLabelValues("failed"),
-		batches: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "dunlin_httpapi_bulk_batch_lines", Help: "Lines of the batches that bulk requests are written in.",
-			Buckets: prometheus.ExponentialBuckets(1, 4, 8),
-		}),
-		bodyBytes: counter("bulk_body_bytes_total", "Bytes of bulk requests' bodies, decompressed."),
-		pauses:    counter("bulk_pauses_total", "Times that bulk bodies were not read on because of overload."),
-		cutOffs:   counter("bulk_cut_offs_total", "Bulk requests cut off because their answers were not read."),
+		routes: map[string]*routeMetrics{},
 	}
 	for _, c := range []prometheus.Collector{
-		requests, duration, lines, m.batches, m.bodyBytes, m.pauses, m.cutOffs,
-		gauge("requests_in_flight", "Requests that are not answered yet.", func() float64 { return float64(a.inFlight.Load()) }),
-		gauge("bulk_batches_in_flight", "Batches of bulk requests that are being filled, written or answered.",
-			func() float64 { return float64(len(a.slots)) }),
+		requests, duration,
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "dunlin_httpapi_requests_in_flight", Help: "Requests that are not answered yet.",
+		}, func() float64 { return float64(a.inFlight.Load()) }),
 	} {
 		if err := r.Register(c); err != nil {
 			return nil, err
@@ -88,12 +68,4 @@ func newMetrics(r prometheus.Registerer, a *API, routes []route) (*metrics, erro
 		m.routes[rt.pattern] = rm
 	}
 	return m, nil
-}
-
-func counter(name, help string) prometheus.Counter {
-	return prometheus.NewCounter(prometheus.CounterOpts{Name: "dunlin_httpapi_" + name, Help: help})
-}
-
-func gauge(name, help string, f func() float64) prometheus.Collector {
-	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "dunlin_httpapi_" + name, Help: help}, f)
 }

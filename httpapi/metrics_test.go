@@ -34,8 +34,8 @@ func TestMetrics(t *testing.T) {
 		{"201", testutil.ToFloat64(m.routes["POST /v1/streams/{stream}/events"].requests[2]), 1},
 		{"400 and 422", testutil.ToFloat64(m.routes["POST /v1/streams/{stream}/events"].requests[4]), 2},
 		{"no route", testutil.ToFloat64(m.routes[""].requests[4]), 1},
-		{"stored", testutil.ToFloat64(m.linesStored), 1},
-		{"refused", testutil.ToFloat64(m.linesRefused), 1},
+		{"stored", f.metric("dunlin_httpapi_bulk_lines_total", "stored"), 1},
+		{"refused", f.metric("dunlin_httpapi_bulk_lines_total", "refused"), 1},
 	} {
 		if c.got != c.want {
 			t.Errorf("%s: %v, want %v", c.name, c.got, c.want)

@@ -11,6 +11,8 @@ import (
 
 	"github.com/dunlindb/dunlin/coordinator"
 	"github.com/dunlindb/dunlin/hlc"
+	"github.com/dunlindb/dunlin/httpapi/ingest"
+	"github.com/dunlindb/dunlin/httpapi/rows"
 	"github.com/dunlindb/dunlin/record"
 	"github.com/dunlindb/dunlin/schema"
 	"github.com/dunlindb/dunlin/token"
@@ -32,7 +34,7 @@ func newNullStore(t testing.TB) *nullStore {
 
 func (s *nullStore) Clock() hlc.Timestamp { return hlc.Timestamp(s.clock.Load()) }
 
-func (s *nullStore) NewWrite(context.Context, coordinator.WriteOptions) (Write, error) {
+func (s *nullStore) NewWrite(context.Context, coordinator.WriteOptions) (rows.Write, error) {
 	var w *nullWrite
 	select {
 	case w = <-s.free:
@@ -68,7 +70,7 @@ func (w *nullWrite) Add(_ *schema.TableView, _ token.Token, key, value []byte) (
 	return w.n - 1, nil
 }
 
-func (w *nullWrite) Commit(context.Context) (Outcome, error) {
+func (w *nullWrite) Commit(context.Context) (rows.Outcome, error) {
 	w.s.rows.Add(int64(w.n))
 	return w, nil
 }
@@ -98,8 +100,7 @@ func (a *nullAnswer) Flush()                      {}
 // coordinator: split, scan, id, row, batch, answer.
 func benchmarkBulk(b *testing.B, query, accept string, streams int) {
 	null := newNullStore(b)
-	f := newAPI(b, newFakeStore(b), nil)
-	f.api.env.Coordinator = null
+	f := newAPIOn(b, null, newFakeStore(b), nil)
 	const lines = 10_000
 	var body bytes.Buffer
 	for i := range lines {
@@ -122,7 +123,7 @@ func benchmarkBulk(b *testing.B, query, accept string, streams int) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		req.Header.Set("Content-Type", typeNDJSON)
+		req.Header.Set("Content-Type", ingest.MediaType)
 		req.Header.Set("Accept", accept)
 		w := &nullAnswer{header: http.Header{}}
 		f.api.ServeHTTP(w, req)
@@ -138,13 +139,12 @@ func benchmarkBulk(b *testing.B, query, accept string, streams int) {
 
 func BenchmarkBulkSummary(b *testing.B) { benchmarkBulk(b, "", "", 26) }
 func BenchmarkBulkErrors(b *testing.B)  { benchmarkBulk(b, "?ack=errors", "", 26) }
-func BenchmarkBulkLines(b *testing.B)   { benchmarkBulk(b, "", typeNDJSON, 26) }
+func BenchmarkBulkLines(b *testing.B)   { benchmarkBulk(b, "", ingest.MediaType, 26) }
 
 // BenchmarkSingle measures one event a request, again without a connection.
 func BenchmarkSingle(b *testing.B) {
 	null := newNullStore(b)
-	f := newAPI(b, newFakeStore(b), nil)
-	f.api.env.Coordinator = null
+	f := newAPIOn(b, null, newFakeStore(b), nil)
 	body := []byte(`{"type":"reading","data":{"v":"` + strings.Repeat("x", 180) + `"}}`)
 	b.ReportAllocs()
 	for b.Loop() {

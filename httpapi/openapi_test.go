@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/dunlindb/dunlin/httpapi/problem"
 )
 
 // document is what the tests look at of openapi.yaml.
@@ -57,13 +59,13 @@ func TestOpenAPIHasEveryRoute(t *testing.T) {
 
 func TestOpenAPIHasEveryProblem(t *testing.T) {
 	listed := loadDocument(t).Components.Schemas.Problem.Properties["type"].Enum
-	for kind := range titles {
-		if !slices.Contains(listed, problemType+kind) {
-			t.Errorf("%s is not in openapi.yaml", problemType+kind)
+	for _, kind := range problem.Kinds() {
+		if !slices.Contains(listed, problem.TypePrefix+kind) {
+			t.Errorf("%s is not in openapi.yaml", problem.TypePrefix+kind)
 		}
 	}
-	if len(listed) != len(titles) {
-		t.Errorf("openapi.yaml lists %d problems, there are %d", len(listed), len(titles))
+	if len(listed) != len(problem.Kinds()) {
+		t.Errorf("openapi.yaml lists %d problems, there are %d", len(listed), len(problem.Kinds()))
 	}
 }
 

@@ -8,11 +8,12 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/dunlindb/dunlin/coordinator"
 	"github.com/dunlindb/dunlin/event"
 	"github.com/dunlindb/dunlin/hlc"
+	"github.com/dunlindb/dunlin/httpapi/ingest"
+	"github.com/dunlindb/dunlin/httpapi/problem"
 )
 
 // The headers that carry clock values, in microseconds.
@@ -27,34 +28,26 @@ const (
 type query map[string]string
 
 // parseQuery reads a query string in which only known parameters may occur. The
-// error is an *inputError.
+// error is an *problem.InputError.
 func parseQuery(raw string, known ...string) (query, error) {
 	if raw == "" {
 		return nil, nil
 	}
 	values, err := url.ParseQuery(raw)
 	if err != nil {
-		return nil, badInput("query", "is not well-formed: "+err.Error())
+		return nil, problem.BadInput("query", "is not well-formed: "+err.Error())
 	}
 	q := make(query, len(values))
 	for name, v := range values {
 		if !slices.Contains(known, name) {
-			return nil, badInput(printable(name), "is no parameter of this request; known are "+strings.Join(known, ", "))
+			return nil, problem.BadInput(problem.Printable(name), "is no parameter of this request; known are "+strings.Join(known, ", "))
 		}
 		if len(v) > 1 {
-			return nil, badInput(name, "is given more than once")
+			return nil, problem.BadInput(name, "is given more than once")
 		}
 		q[name] = v[0]
 	}
 	return q, nil
-}
-
-// printable shortens what came from outside for a message.
-func printable(s string) string {
-	if len(s) > 100 {
-		s = s[:100]
-	}
-	return strings.ToValidUTF8(s, "\uFFFD")
 }
 
 // request is a request's parameters with those that every route has.
@@ -90,7 +83,7 @@ func (a *API) request(r *http.Request, known ...string) (request, error) {
 	case "1":
 		q.receipt = true
 	default:
-		return q, badInput("receipt", "is "+quoted(q.query["receipt"])+": give 1 or 0")
+		return q, problem.BadInput("receipt", "is "+problem.Quoted(q.query["receipt"])+": give 1 or 0")
 	}
 	stream := r.PathValue("stream")
 	if inQuery {
@@ -98,7 +91,7 @@ func (a *API) request(r *http.Request, known ...string) (request, error) {
 	}
 	if inQuery || stream != "" {
 		q.stream = []byte(stream)
-		err = a.checkName("stream", q.stream)
+		err = a.limits.CheckName("stream", q.stream)
 	}
 	return q, err
 }
@@ -109,21 +102,6 @@ func streamInQuery(pattern string) bool {
 	return path == "/v1/stream" || strings.HasPrefix(path, "/v1/stream/")
 }
 
-// checkName checks a stream's name, a bucket, a key.
-func (a *API) checkName(field string, name []byte) error {
-	switch {
-	case len(name) == 0:
-		return badInput(field, "is empty")
-	case len(name) > a.cfg.KeyBytes:
-		return &tooLargeError{Field: field, Limit: a.cfg.KeyBytes}
-	case !utf8.Valid(name):
-		return badInput(field, "is not valid UTF-8")
-	}
-	return nil
-}
-
-func quoted(s string) string { return strconv.Quote(printable(s)) }
-
 // duration reads a length of time, 0 if it is not given.
 func (q query) duration(name string, most time.Duration) (time.Duration, error) {
 	text, given := q[name]
@@ -132,7 +110,7 @@ func (q query) duration(name string, most time.Duration) (time.Duration, error) 
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil || d <= 0 || d > most {
-		return 0, badInput(name, fmt.Sprintf("is %s: give a length of time such as 500ms or 5s, at most %s", quoted(text), most))
+		return 0, problem.BadInput(name, fmt.Sprintf("is %s: give a length of time such as 500ms or 5s, at most %s", problem.Quoted(text), most))
 	}
 	return d, nil
 }
@@ -141,7 +119,7 @@ func (q query) duration(name string, most time.Duration) (time.Duration, error) 
 func (q query) level(name string) (coordinator.Level, error) {
 	l, err := coordinator.ParseLevel(q[name])
 	if err != nil {
-		return l, &levelError{Field: name, Err: err}
+		return l, &problem.LevelError{Field: name, Err: err}
 	}
 	return l, nil
 }
@@ -154,7 +132,7 @@ func (q query) limit(unset, most int) (int, error) {
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 || n > most {
-		return 0, badInput("limit", fmt.Sprintf("is %s: give 1 to %d", quoted(text), most))
+		return 0, problem.BadInput("limit", fmt.Sprintf("is %s: give 1 to %d", problem.Quoted(text), most))
 	}
 	return n, nil
 }
@@ -166,7 +144,7 @@ func (q query) time(name string) (t time.Time, given bool, err error) {
 		return t, false, nil
 	}
 	if t, err = event.ParseTime(text); err != nil {
-		return t, true, badInput(name, err.Error())
+		return t, true, problem.BadInput(name, err.Error())
 	}
 	return t, true, nil
 }
@@ -179,7 +157,7 @@ func clockHeader(h http.Header, name string) (hlc.Timestamp, error) {
 	}
 	n, err := strconv.ParseInt(values[0], 10, 64)
 	if err != nil || n < 1 || len(values) > 1 {
-		return 0, badInput(name, "must be one number of microseconds since 1970, as answers carry it")
+		return 0, problem.BadInput(name, "must be one number of microseconds since 1970, as answers carry it")
 	}
 	return hlc.Timestamp(n), nil
 }
@@ -202,11 +180,8 @@ func (q *request) readOptions() (coordinator.ReadOptions, error) {
 	return coordinator.ReadOptions{Level: level, Timeout: q.timeout, Session: q.session, Receipt: q.receipt}, err
 }
 
-// The media types of events.
-const (
-	typeJSON   = "application/json"
-	typeNDJSON = "application/x-ndjson"
-)
+// typeJSON is the media type of one event, and of most answers.
+const typeJSON = "application/json"
 
 // contentType returns a request's media type, which must be JSON or NDJSON: other
 // types need no preflight in a browser, or do not say what they are.
@@ -216,11 +191,11 @@ func contentType(h http.Header) (string, error) {
 	media = strings.ToLower(strings.TrimSpace(media))
 	switch strings.ToLower(strings.ReplaceAll(strings.TrimSpace(parameters), `"`, "")) {
 	case "", "charset=utf-8":
-		if media == typeJSON || media == typeNDJSON {
+		if media == typeJSON || media == ingest.MediaType {
 			return media, nil
 		}
 	}
-	return "", &mediaTypeError{Header: "Content-Type", Value: value, Want: typeJSON + " or " + typeNDJSON}
+	return "", &problem.MediaTypeError{Header: "Content-Type", Value: value, Want: typeJSON + " or " + ingest.MediaType}
 }
 
 // accepts reports whether a request's Accept header names a media type.

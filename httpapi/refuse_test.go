@@ -16,6 +16,7 @@ import (
 	"github.com/dunlindb/dunlin/coordinator"
 	"github.com/dunlindb/dunlin/event"
 	"github.com/dunlindb/dunlin/hlc"
+	"github.com/dunlindb/dunlin/httpapi/problem"
 	"github.com/dunlindb/dunlin/schema"
 )
 
@@ -123,8 +124,8 @@ func TestRefusals(t *testing.T) {
 		{"PUT /v1/kv/b/k", `v`, []string{"Content-Type: ; ;"}, 400, "Content-Type"},
 		{"PUT /v1/kv/b/k?w=four", `v`, nil, 400, "w"},
 		// where requests come from
-		{"GET /v1/streams", ``, []string{"Host: evil.example"}, 403, "Host"},
-		{"GET /v1/streams", ``, []string{"Host: 127.0.0.2:7480"}, 403, "Host"},
+		{"GET /v1/streams", ``, []string{"Host: evil.example"}, 421, "Host"},
+		{"GET /v1/streams", ``, []string{"Host: 127.0.0.2:7480"}, 421, "Host"},
 		{"PUT /v1/kv/b/k", `v`, []string{"Origin: https://evil.example"}, 403, "Origin"},
 		{"PUT /v1/kv/b/k", `v`, []string{"Origin: null"}, 403, "Origin"},
 		{"DELETE /v1/kv/b/k", ``, []string{"Sec-Fetch-Site: cross-site"}, 403, "Origin"},
@@ -153,7 +154,7 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("%s: Content-Type %s", what, got)
 		}
 		v := f.want(r, c.status)
-		kind, _ := strings.CutPrefix(fmt.Sprint(v["type"]), problemType)
+		kind, _ := strings.CutPrefix(fmt.Sprint(v["type"]), problem.TypePrefix)
 		if field, _ := v["field"].(string); field != c.field && kind != c.field {
 			t.Errorf("%s: field %q of %s, want %q", what, field, r.body, c.field)
 		}
@@ -304,7 +305,7 @@ func TestCompressedSingles(t *testing.T) {
 }
 
 func TestConfigIsChecked(t *testing.T) {
-	if err := (Config{}).Validate(); err == nil || !strings.Contains(err.Error(), "Bulk.Pipeline") || !strings.Contains(err.Error(), "Hosts") {
+	if err := (Config{}).Validate(); err == nil || !strings.Contains(err.Error(), "Pipeline") || !strings.Contains(err.Error(), "Hosts") {
 		t.Errorf("%v", err)
 	}
 	c := DefaultConfig()

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/dunlindb/dunlin/httpapi/problem"
 )
 
 // route is one method of one path. Its handler returns an error instead of
@@ -42,7 +44,7 @@ func (a *API) routes() []route {
 
 func reserved(what string) func(*answer, *http.Request) error {
 	return func(*answer, *http.Request) error {
-		return &notImplementedError{Detail: what + " is reserved for a later version"}
+		return &problem.NotImplementedError{Detail: what + " is reserved for a later version"}
 	}
 }
 
@@ -77,14 +79,14 @@ func (a *API) serve(rt route) http.Handler {
 func (a *API) wrongMethod(allowed string) func(*answer, *http.Request) error {
 	return func(w *answer, r *http.Request) error {
 		w.Header().Set("Allow", allowed)
-		w.problem(newProblem("method-not-allowed", http.StatusMethodNotAllowed,
-			quoted(r.Method)+" is not allowed here: use "+allowed))
+		w.problem(problem.New("method-not-allowed", http.StatusMethodNotAllowed,
+			problem.Quoted(r.Method)+" is not allowed here: use "+allowed))
 		return nil
 	}
 }
 
 func (a *API) noSuchPath(_ *answer, r *http.Request) error {
-	return &notFoundError{Detail: "no such path: " + quoted(r.URL.Path) + "; /v1/openapi.yaml lists all"}
+	return &problem.NotFoundError{Detail: "no such path: " + problem.Quoted(r.URL.Path) + "; /v1/openapi.yaml lists all"}
 }
 
 // canonical reports whether a path is what the mux would leave it. Others would

@@ -48,7 +48,7 @@ func (a *API) Run(ctx context.Context, l net.Listener) error {
 		return fmt.Errorf("httpapi: serve %s: %w", l.Addr(), err)
 	case <-ctx.Done():
 	}
-	a.stopping.Do(func() { close(a.stop) })
+	a.bulk.Stop()
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.cfg.StopTimeout)
 	defer cancel()
 	err := server.Shutdown(drain)

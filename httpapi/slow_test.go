@@ -11,7 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/dunlindb/dunlin/httpapi/ingest"
 )
 
 // pipeListener hands out the server's ends of pipes, which hold nothing: what is
@@ -83,14 +83,14 @@ func TestClientsThatDoNotReadTheirAnswersAreCutOff(t *testing.T) {
 		}
 		conn.Close()
 		synctest.Wait()
-		if got := testutil.ToFloat64(f.api.metrics.cutOffs); got != 1 {
+		if got := f.metric("dunlin_httpapi_bulk_cut_offs_total"); got != 1 {
 			t.Errorf("%v cut-offs counted", got)
 		}
 		if !strings.Contains(f.log.String(), "did not read the answers") {
 			t.Errorf("log: %s", f.log)
 		}
-		if n := len(f.api.slots); n != 0 {
-			t.Errorf("%d batches were never given back", n)
+		if n := f.metric("dunlin_httpapi_bulk_batches_in_flight"); n != 0 {
+			t.Errorf("%v batches were never given back", n)
 		}
 	})
 }
@@ -119,7 +119,7 @@ func TestBulkReportsProgressEachSecond(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		req.Header.Set("Content-Type", typeNDJSON)
+		req.Header.Set("Content-Type", ingest.MediaType)
 		go func() {
 			for range 50 { // for five seconds
 				fmt.Fprint(send, strings.Repeat(`{"data":1}`+"\n", 100))

@@ -2,13 +2,10 @@ package httpapi
 
 import (
 	"net/http"
-	"time"
 
 	"github.com/dunlindb/dunlin/coordinator"
-	"github.com/dunlindb/dunlin/event"
-	"github.com/dunlindb/dunlin/record"
+	"github.com/dunlindb/dunlin/httpapi/rows"
 	"github.com/dunlindb/dunlin/schema"
-	"github.com/dunlindb/dunlin/token"
 )
 
 // streamsPage is a page of streams' names.
@@ -30,7 +27,7 @@ func (a *API) getStreams(w *answer, r *http.Request) error {
 	if text, given := q.query["cursor"]; given && text == "" {
 		return &coordinator.CursorError{Reason: "it is empty"}
 	}
-	t, err := tableOf(a.env.View(), schema.EventsTable)
+	t, err := rows.Table(a.env.View(), schema.EventsTable)
 	if err != nil {
 		return err
 	}
@@ -66,29 +63,13 @@ func (a *API) deleteStream(w *answer, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	out, err := a.write(r.Context(), w, opts, func(wr Write, m *maker) error {
-		return m.deleteStream(wr, q.stream, before, given)
+	out, err := a.write(r.Context(), w, opts, func(wr rows.Write, m *rows.Maker) error {
+		return m.DeleteStream(wr, q.stream, before, given)
 	})
 	if err != nil {
 		return err
 	}
 	return w.json(http.StatusOK, out)
-}
-
-// deleteStream adds a partition deletion, or a range tombstone, to a write.
-func (m *maker) deleteStream(w Write, stream []byte, before time.Time, some bool) error {
-	t, err := tableOf(w.View(), schema.EventsTable)
-	if err != nil {
-		return err
-	}
-	head := record.Head{Deletion: deletion(w)}
-	if some {
-		head = record.Head{Ranges: []record.RangeTombstone{{End: eventSuffix(t, event.FirstID(before)), Deletion: deletion(w)}}}
-	}
-	partition := streamPartition(stream)
-	tok := token.Of(partition)
-	_, err = w.Add(t, tok, t.Shape.AppendHeadKey(nil, tok, partition), head.Append(nil))
-	return err
 }
 
 // deleteEvent deletes one event.
@@ -105,17 +86,8 @@ func (a *API) deleteEvent(w *answer, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	out, err := a.write(r.Context(), w, opts, func(wr Write, m *maker) error {
-		t, err := tableOf(wr.View(), schema.EventsTable)
-		if err != nil {
-			return err
-		}
-		if err := m.rowKey(t, q.stream, id); err != nil {
-			return err
-		}
-		row := record.Row{Deletion: deletion(wr)}
-		_, err = wr.Add(t, m.token, m.key, row.Append(nil))
-		return err
+	out, err := a.write(r.Context(), w, opts, func(wr rows.Write, m *rows.Maker) error {
+		return m.DeleteEvent(wr, q.stream, id)
 	})
 	if err != nil {
 		return err

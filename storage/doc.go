@@ -18,8 +18,14 @@
 //   - With "sync" durability an item's Done(nil) comes after the fsync. Meta is always
 //     synced.
 //   - A read sees the partition's head and rows of one moment.
-//   - Bytes that cannot be decoded are reported as ErrCorrupt and never shown.
-//   - After an error that Pebble calls fatal nothing is acknowledged any more.
+//   - Bytes that cannot be read or decoded are reported as ErrCorrupt and never
+//     shown; they do not end the node.
+//   - After a failed write or sync of a log nothing is acknowledged any more, and
+//     Env.Fatal ends the node. Before a full disk could cause that, writes are
+//     refused with a *DiskFullError.
+//   - A committer's bounds count items until they are answered, so queued and
+//     unsynced work together are bounded.
+//   - After Close everything gets ErrClosed.
 //
 // Goroutines: the committers and ackers (and the syncer of "periodic"), owned by
 // the Engine and ended by Close, and Pebble's own.

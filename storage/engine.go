@@ -4,12 +4,15 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/google/uuid"
 
 	"github.com/dunlindb/dunlin/token"
@@ -34,12 +37,18 @@ type Engine struct {
 	metrics *metrics
 
 	meta, rows, hints *pebble.DB
+	health            io.Closer // of the watch over slow disk operations; nil in the simulator
+	slowLog           logLimit
+	facts             *Meta
 	identity          Identity
 	windows           *windows
+	readers           sync.Pool // of *slicer
 	committers        []*committer
 	syncer            *syncer
 	running           sync.WaitGroup
+	gate              *gate                 // around every call into the stores but the committers'
 	fault             atomic.Pointer[error] // the fatal error, after which nothing is acknowledged
+	closing           sync.Once
 
 	written  atomic.Uint64 // fragments staged since the start
 	flushing atomic.Uint64 // written, when the last flush began
@@ -59,11 +68,11 @@ func Open(cfg Config, env Env) (*Engine, error) {
 	if err := errors.Join(cfg.Validate(), env.validate()); err != nil {
 		return nil, err
 	}
-	e := &Engine{cfg: cfg, env: env, memory: splitMemory(cfg.Memory, offHeap), metrics: newMetrics(env.Registerer)}
+	e := newEngine(cfg, env)
 	if !offHeap {
 		env.Logger.Warn("built without cgo: caches and memtables are halved to keep within the memory budget")
 	}
-	if err := makeDir(env.FS, cfg.Dir); err != nil {
+	if err := makeDir(e.env.FS, cfg.Dir); err != nil {
 		return nil, fmt.Errorf("storage: make the data directory: %w", err)
 	}
 	if err := e.openStores(); err != nil {
@@ -73,6 +82,18 @@ func Open(cfg Config, env Env) (*Engine, error) {
 		return nil, errors.Join(err, e.closeStores())
 	}
 	return e, nil
+}
+
+func newEngine(cfg Config, env Env) *Engine {
+	e := &Engine{
+		cfg: cfg, env: env, gate: newGate(),
+		memory: splitMemory(cfg.Memory, offHeap), metrics: newMetrics(env.Registerer),
+	}
+	e.facts = &Meta{engine: e, turn: make(chan struct{}, 1)}
+	if !env.Simulated {
+		e.env.FS, e.health = vfs.WithDiskHealthChecks(env.FS, diskSlowAfter, nil, e.diskSlow)
+	}
+	return e
 }
 
 // makeDir makes a directory that survives a crash: its parent is synced.
@@ -93,20 +114,21 @@ func syncDir(fs FS, dir string) error {
 
 // openStores opens meta first: its lock guards the directory.
 func (e *Engine) openStores() error {
-	cache := pebble.NewCache(e.memory.cache)
-	defer cache.Unref()
 	existing, err := e.existing()
 	if err != nil {
 		return err
 	}
+	cache := pebble.NewCache(e.memory.total)
+	defer cache.Unref()
+	small := max(openFilesMax()/8, 64)
 	for _, s := range []struct {
 		dir     string
 		db      **pebble.DB
 		options *pebble.Options
 	}{
-		{metaDir, &e.meta, e.smallOptions(cache)},
-		{hintsDir, &e.hints, e.smallOptions(cache)},
-		{rowsDir, &e.rows, e.rowOptions(cache)},
+		{metaDir, &e.meta, e.smallOptions(cache, small)},
+		{hintsDir, &e.hints, e.smallOptions(cache, small)},
+		{rowsDir, &e.rows, e.rowOptions(cache, openFilesMax()-2*small)},
 	} {
 		s.options.ErrorIfNotExists = existing
 		db, err := pebble.Open(filepath.Join(e.cfg.Dir, s.dir), s.options)
@@ -154,15 +176,18 @@ func (e *Engine) openError(dir string, err error) error {
 		return &PartialError{Dir: e.cfg.Dir, Reason: "the store " + dir + " is empty"}
 	case isLocked(err):
 		return fmt.Errorf("%w (%s)", ErrInUse, e.cfg.Dir)
-	default:
-		return corrupted("storage: open "+filepath.Join(e.cfg.Dir, dir), err)
 	}
+	if _, version, ok := strings.Cut(err.Error(), "unknown format major version "); ok {
+		found, _ := strconv.ParseUint(version, 10, 64)
+		return &FormatError{Dir: filepath.Join(e.cfg.Dir, dir), Found: found, Known: uint64(formatMajorVersion)}
+	}
+	return corrupted("storage: open "+filepath.Join(e.cfg.Dir, dir), err)
 }
 
-// isLocked recognises the lock of another process, or of this one.
+// isLocked recognises the lock of another process, or of this one, for which
+// Pebble has no type.
 func isLocked(err error) bool {
-	text := err.Error()
-	return strings.Contains(text, "resource temporarily unavailable") || strings.Contains(text, "lock held by current process")
+	return isLockErrno(err) || strings.Contains(err.Error(), "lock held by current process")
 }
 
 // Keys of the meta store that the engine keeps for itself.
@@ -170,10 +195,12 @@ const (
 	keyFormat = "storage/format"
 	keyStore  = "storage/store"
 	keyBoot   = "storage/boot"
+
+	keyRowStore = "\x00\x00\x00\x00" + keyStore // below all tables, whose ids begin at 1
 )
 
 func (e *Engine) checkFormat() error {
-	value, ok, err := e.Meta().Get(keyFormat)
+	value, ok, err := e.facts.Get(keyFormat)
 	if err != nil || !ok {
 		return err
 	}
@@ -205,44 +232,78 @@ func (e *Engine) begin() error {
 	return nil
 }
 
+// stores lists the stores in the order in which they get the store id.
+func (e *Engine) stores() []store {
+	return []store{{metaDir, keyStore, e.meta}, {hintsDir, keyStore, e.hints}, {rowsDir, keyRowStore, e.rows}}
+}
+
+// store is one of the three, with the key of the store id.
+type store struct {
+	name, key string
+	db        *pebble.DB
+}
+
 // identify reads or makes the store id, counts the boot number up, and syncs both.
 func (e *Engine) identify() error {
-	ids := map[string]uuid.UUID{}
-	for name, db := range map[string]*pebble.DB{metaDir: e.meta, rowsDir: e.rows, hintsDir: e.hints} {
-		value, ok, err := get(db, []byte(keyStoreOf(name)))
+	var ids []uuid.UUID
+	for _, s := range e.stores() {
+		value, ok, err := get(s.db, []byte(s.key))
 		if err != nil {
 			return err
 		}
-		if ok {
-			id, err := uuid.FromBytes(value)
-			if err != nil {
-				return &PartialError{Dir: e.cfg.Dir, Reason: "the store id of " + name + " is not readable"}
-			}
-			ids[name] = id
+		if !ok {
+			continue
 		}
+		id, err := uuid.FromBytes(value)
+		if err != nil {
+			return &PartialError{Dir: e.cfg.Dir, Reason: "the store id of " + s.name + " is not readable"}
+		}
+		ids = append(ids, id)
 	}
+	fresh, err := e.unused()
 	switch {
-	case len(ids) == 0 || (len(ids) < 3 && !e.isComplete()):
+	case err != nil:
+		return err
+	case fresh:
 		return e.create()
-	case len(ids) < 3 || ids[metaDir] != ids[rowsDir] || ids[metaDir] != ids[hintsDir]:
+	case len(ids) < 3:
+		return &PartialError{Dir: e.cfg.Dir, Reason: "one of its stores was made anew or has lost its store id"}
+	case ids[0] != ids[1] || ids[0] != ids[2]:
 		return &PartialError{Dir: e.cfg.Dir, Reason: "its stores come from different nodes"}
 	}
-	value, _, err := e.Meta().Get(keyBoot)
+	value, _, err := e.facts.Get(keyBoot)
 	if err != nil {
 		return err
 	}
-	boot, _ := binary.Uvarint(value)
-	e.identity = Identity{Store: ids[metaDir], Boot: boot + 1}
-	return e.Meta().Set(keyBoot, binary.AppendUvarint(nil, boot+1))
+	boot, n := binary.Uvarint(value)
+	if n <= 0 {
+		return &PartialError{Dir: e.cfg.Dir, Reason: "its boot number is missing"}
+	}
+	e.identity = Identity{Store: ids[0], Boot: boot + 1}
+	return e.facts.Set(keyBoot, binary.AppendUvarint(nil, boot+1))
 }
 
-// keyStoreOf is where a store keeps the store id. In the row store it lies
-// below all tables, whose ids begin at 1.
-func keyStoreOf(name string) string {
-	if name == rowsDir {
-		return "\x00\x00\x00\x00" + keyStore
+// unused reports that nothing but the first steps of a first start was ever
+// written: such a directory may be made from the beginning.
+func (e *Engine) unused() (bool, error) {
+	if e.isComplete() {
+		return false, nil
 	}
-	return keyStore
+	for _, s := range e.stores() {
+		iter, err := s.db.NewIter(nil)
+		if err != nil {
+			return false, corrupted("storage: look for data", err)
+		}
+		for ok := iter.First(); ok; ok = iter.Next() {
+			if key := string(iter.Key()); key != s.key && key != keyFormat && key != keyBoot {
+				return false, iter.Close()
+			}
+		}
+		if err := iter.Close(); err != nil {
+			return false, corrupted("storage: look for data", err)
+		}
+	}
+	return true, nil
 }
 
 func (e *Engine) isComplete() bool {
@@ -252,15 +313,15 @@ func (e *Engine) isComplete() bool {
 
 func (e *Engine) create() error {
 	e.identity = Identity{Store: uuid.New(), Boot: 1, New: true}
-	for name, db := range map[string]*pebble.DB{metaDir: e.meta, rowsDir: e.rows, hintsDir: e.hints} {
-		if err := db.Set([]byte(keyStoreOf(name)), e.identity.Store[:], pebble.Sync); err != nil {
+	for _, s := range e.stores() {
+		if err := s.db.Set([]byte(s.key), e.identity.Store[:], pebble.Sync); err != nil {
 			return fmt.Errorf("storage: write the store id: %w", err)
 		}
 	}
-	if err := e.Meta().Set(keyFormat, binary.AppendUvarint(nil, formatVersion)); err != nil {
+	if err := e.facts.Set(keyFormat, binary.AppendUvarint(nil, formatVersion)); err != nil {
 		return err
 	}
-	if err := e.Meta().Set(keyBoot, binary.AppendUvarint(nil, 1)); err != nil {
+	if err := e.facts.Set(keyBoot, binary.AppendUvarint(nil, 1)); err != nil {
 		return err
 	}
 	return e.markComplete()
@@ -300,16 +361,20 @@ func (e *Engine) stopped() error {
 	return nil
 }
 
-// Close commits what is queued, answers it, and closes the stores. Reads and
-// submissions after it are refused or wrong: callers stop them first.
-func (e *Engine) Close() error {
-	for _, c := range e.committers {
-		c.close()
-	}
-	e.syncer.stop()
-	e.running.Wait()
-	e.metrics.unwatch()
-	return e.closeStores()
+// Close commits what is queued, answers it, waits for reads in progress, and
+// closes the stores. Whatever is asked of the engine after it gets ErrClosed.
+func (e *Engine) Close() (err error) {
+	e.closing.Do(func() {
+		for _, c := range e.committers {
+			c.close()
+		}
+		e.syncer.stop()
+		e.running.Wait()
+		e.metrics.unwatch()
+		e.gate.close()
+		err = e.closeStores()
+	})
+	return err
 }
 
 func (e *Engine) closeStores() error {
@@ -318,6 +383,9 @@ func (e *Engine) closeStores() error {
 		if db != nil {
 			errs = append(errs, db.Close())
 		}
+	}
+	if e.health != nil {
+		errs = append(errs, e.health.Close())
 	}
 	return errors.Join(errs...)
 }

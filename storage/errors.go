@@ -3,6 +3,7 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -52,13 +53,15 @@ func (e *DiskFullError) Error() string {
 	return fmt.Sprintf("storage: the disk is full: %d MiB are free under %s, and %d MiB are kept for compactions; free some space", e.Free>>20, e.Dir, e.Reserve>>20)
 }
 
-// corrupted marks Pebble's errors about damaged bytes with ErrCorrupt.
+// corrupted marks Pebble's errors about damaged bytes with ErrCorrupt. (They carry
+// marks of their own, which the standard errors.Is does not see.)
 func corrupted(op string, err error) error {
 	if err == nil {
 		return nil
 	}
-	if errors.Is(err, pebble.ErrCorruption) {
-		return fmt.Errorf("%s: %w: %w", op, ErrCorrupt, err)
+	if pebble.IsCorruptionError(err) {
+		line, _, _ := strings.Cut(err.Error(), "\n")
+		return fmt.Errorf("%s: %w: %s", op, ErrCorrupt, line)
 	}
 	return fmt.Errorf("%s: %w", op, err)
 }

@@ -2,13 +2,22 @@
 
 package storage
 
-import "syscall"
+import (
+	"errors"
+	"syscall"
+)
 
-// openFilesMax is half of what the process may open, at most 16384 a store.
+// openFilesMax is half of what the process may open, at most 16384: for all
+// stores together.
 func openFilesMax() int {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		return 1000
 	}
 	return int(min(uint64(limit.Cur)/2, 16384))
+}
+
+// isLockErrno recognises a file lock that another process holds.
+func isLockErrno(err error) bool {
+	return errors.Is(err, syscall.EAGAIN)
 }

@@ -144,13 +144,14 @@ func markRaw(b *testing.B, seed uint64) float64 {
 	env := testEnv(DefaultFS())
 	env.Simulated = false
 	cfg := markConfig(b)
-	e := &Engine{cfg: cfg, env: env, memory: splitMemory(cfg.Memory, offHeap), metrics: newMetrics(env.Registerer)}
-	cache := pebble.NewCache(e.memory.cache)
+	e := newEngine(cfg, env)
+	defer e.health.Close()
+	cache := pebble.NewCache(e.memory.total)
 	defer cache.Unref()
-	if err := env.FS.MkdirAll(cfg.Dir, 0o755); err != nil {
+	if err := e.env.FS.MkdirAll(cfg.Dir, 0o755); err != nil {
 		b.Fatal(err)
 	}
-	db, err := pebble.Open(cfg.Dir, e.rowOptions(cache))
+	db, err := pebble.Open(cfg.Dir, e.rowOptions(cache, openFilesMax()))
 	if err != nil {
 		b.Fatal(err)
 	}

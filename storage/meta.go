@@ -10,37 +10,35 @@ import (
 // Meta is the node's small synced facts: identity, catalog, Paxos state, clock
 // ceiling. It is safe for concurrent use.
 type Meta struct {
-	db   *pebble.DB
-	gate *gate
-	turn chan struct{} // one slot, held by the one that writes
-}
-
-func newMeta(db *pebble.DB, g *gate) *Meta {
-	return &Meta{db: db, gate: g, turn: make(chan struct{}, 1)}
+	engine *Engine
+	turn   chan struct{} // one slot, held by the one that writes
 }
 
 // Meta returns the engine's meta store.
-func (e *Engine) Meta() *Meta { return e.metaStore }
+func (e *Engine) Meta() *Meta { return e.facts }
 
 // Get returns the value of a key; ok is false if there is none.
 func (m *Meta) Get(key string) (value []byte, ok bool, err error) {
-	if !m.gate.enter() {
+	if !m.engine.gate.enter() {
 		return nil, false, ErrClosed
 	}
-	defer m.gate.leave()
-	return get(m.db, []byte(key))
+	defer m.engine.gate.leave()
+	return get(m.engine.meta, []byte(key))
 }
 
 // Set writes a key and returns when it is on disk, whatever the durability of rows.
 // Writers take turns: Pebble would let them wait for a slow disk on its mutexes.
 func (m *Meta) Set(key string, value []byte) error {
-	if !m.gate.enter() {
+	if !m.engine.gate.enter() {
 		return ErrClosed
 	}
-	defer m.gate.leave()
+	defer m.engine.gate.leave()
 	m.turn <- struct{}{}
 	defer func() { <-m.turn }()
-	if err := m.db.Set([]byte(key), value, pebble.Sync); err != nil {
+	if err := m.engine.stopped(); err != nil {
+		return err
+	}
+	if err := m.engine.meta.Set([]byte(key), value, pebble.Sync); err != nil {
 		return fmt.Errorf("storage: set %s: %w", key, err)
 	}
 	return nil

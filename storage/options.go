@@ -9,40 +9,42 @@ import (
 	"github.com/cockroachdb/pebble/v2/bloom"
 )
 
-// formatMajorVersion is Pebble's format of our stores; raising it is one-way.
-const formatMajorVersion = pebble.FormatNewest
+// formatMajorVersion is Pebble's format of our stores. It is named and not
+// "newest", because raising it is one-way: a library upgrade must not do that.
+const formatMajorVersion = pebble.FormatValueSeparation
 
 // memory is how Config.Memory is split.
 type memory struct {
-	cache    int64  // one block cache for all stores
-	memtable uint64 // of the row store; four of them at most
-	small    uint64 // of the other stores
+	// total is the size of the one block cache of all stores. Pebble takes the
+	// memtables that exist out of it, so that it is memtables and blocks together.
+	total    int64
+	memtable uint64 // of the row store; memtableStop of them at most
+	small    uint64 // of the other stores; two of them at most in each
 }
 
-// memtableStop is how many memtables a store may have before it stops writes.
+// memtableStop is how many memtables the row store may have before it stops writes.
 const memtableStop = 4
 
-// splitMemory gives two thirds to the row store's memtables, up to 16 MiB each
-// (more cost memory and recovery time and save no CPU), and the rest, less the
-// small stores' memtables, to the block cache. Without cgo memtables and cache
-// live on the Go heap, which needs as much again: everything is halved.
+// splitMemory lets the row store's memtables have two thirds, up to 16 MiB each
+// (more cost memory and recovery time and save no CPU); blocks have what memtables
+// leave. Without cgo both live on the Go heap, which needs as much again:
+// everything is halved.
 func splitMemory(total int64, cgo bool) memory {
 	if !cgo {
 		total /= 2
 	}
-	m := memory{memtable: 16 << 20, small: 1 << 20}
+	m := memory{total: total, memtable: 16 << 20, small: 1 << 20}
 	if most := uint64(total) * 2 / 3 / memtableStop; m.memtable > most {
-		m.memtable = max(most, 256<<10)
-		m.small = max(m.memtable/16, 64<<10)
+		m.memtable = max(most, 64<<10)
+		m.small = max(m.memtable/16, 16<<10)
 	}
-	m.cache = max(total-memtableStop*int64(m.memtable)-2*2*int64(m.small), 1<<20)
 	return m
 }
 
 // rowOptions are Pebble's options for the row store; docs/results.md and the
 // decisions beside it say where the numbers come from.
-func (e *Engine) rowOptions(cache *pebble.Cache) *pebble.Options {
-	o := e.baseOptions(cache)
+func (e *Engine) rowOptions(cache *pebble.Cache, openFiles int) *pebble.Options {
+	o := e.baseOptions(cache, openFiles)
 	o.Merger = e.merger()
 	o.EventListener.FlushBegin = func(pebble.FlushInfo) { e.flushing.Store(e.written.Load()) }
 	o.EventListener.FlushEnd = func(pebble.FlushInfo) { e.flushed.Store(e.flushing.Load()) }
@@ -71,8 +73,8 @@ func (e *Engine) rowOptions(cache *pebble.Cache) *pebble.Options {
 }
 
 // smallOptions are for the meta and hint stores.
-func (e *Engine) smallOptions(cache *pebble.Cache) *pebble.Options {
-	o := e.baseOptions(cache)
+func (e *Engine) smallOptions(cache *pebble.Cache, openFiles int) *pebble.Options {
+	o := e.baseOptions(cache, openFiles)
 	o.MemTableSize = e.memory.small
 	if e.env.Simulated {
 		o.MemTableSize = 64 << 10
@@ -80,13 +82,13 @@ func (e *Engine) smallOptions(cache *pebble.Cache) *pebble.Options {
 	return o
 }
 
-func (e *Engine) baseOptions(cache *pebble.Cache) *pebble.Options {
+func (e *Engine) baseOptions(cache *pebble.Cache, openFiles int) *pebble.Options {
 	listener := e.listener()
 	o := &pebble.Options{
 		FS: e.env.FS, Cache: cache, EventListener: &listener,
 		FormatMajorVersion: formatMajorVersion,
-		Logger:             &pebbleLogger{log: e.env.Logger, fatal: e.fatal},
-		MaxOpenFiles:       openFilesMax(),
+		Logger:             &pebbleLogger{engine: e},
+		MaxOpenFiles:       openFiles,
 	}
 	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionFastest })
 	if e.env.Simulated {
@@ -98,8 +100,8 @@ func (e *Engine) baseOptions(cache *pebble.Cache) *pebble.Options {
 // pebbleLogger passes Pebble's warnings on; what it says of its routine work is
 // in metrics.
 type pebbleLogger struct {
-	log   *slog.Logger
-	fatal func(error)
+	engine *Engine
+	limit  logLimit
 }
 
 // Infof drops routine messages.
@@ -107,11 +109,11 @@ func (l *pebbleLogger) Infof(string, ...any) {}
 
 // Errorf logs a background error.
 func (l *pebbleLogger) Errorf(format string, args ...any) {
-	l.log.Error("storage: " + fmt.Sprintf(format, args...))
+	l.limit.log(l.engine.env.Logger, slog.LevelError, "storage: "+fmt.Sprintf(format, args...))
 }
 
 // Fatalf ends the node. It does not return: Pebble must not go on.
 func (l *pebbleLogger) Fatalf(format string, args ...any) {
-	l.fatal(fmt.Errorf("storage: "+format, args...))
+	l.engine.fatal(fmt.Errorf("storage: "+format, args...))
 	runtime.Goexit()
 }

@@ -146,6 +146,11 @@ func TestReadsAgainstAModel(t *testing.T) {
 				t.Fatal(err)
 			}
 			m.write(key, value)
+			if rapid.IntRange(0, 15).Draw(t, "flush") == 0 {
+				if err := engine.rows.Flush(); err != nil {
+					t.Fatal(err)
+				}
+			}
 		}
 		now, floor := int64(modelEpoch+1), uint32(0)
 		if shape.Window > 0 && rapid.Bool().Draw(t, "floored") {
@@ -160,7 +165,7 @@ func TestReadsAgainstAModel(t *testing.T) {
 func checkSlice(t *rapid.T, e *Engine, shape *record.Shape, rows []found, now int64, floor uint32) {
 	q := SliceRequest{
 		Shape: shape, Partition: genPartition(t, "slice"), Reverse: rapid.Bool().Draw(t, "reverse"),
-		MaxRows: rapid.IntRange(1, 5).Draw(t, "max"), MaxBytes: 1 << 20, Now: now, Floor: floor,
+		MaxRows: rapid.IntRange(1, 5).Draw(t, "max"), MaxBytes: rapid.SampledFrom([]int{1, 60, 1 << 20}).Draw(t, "bytes"), Now: now, Floor: floor,
 	}
 	q.Token = token.Of(q.Partition)
 	if rapid.Bool().Draw(t, "start?") {
@@ -202,14 +207,22 @@ func checkSlice(t *rapid.T, e *Engine, shape *record.Shape, rows []found, now in
 	if got.Count != count || got.Live != live || got.Live > q.MaxRows {
 		t.Fatalf("counted %d rows, %d live; found %d, %d", got.Count, got.Live, count, live)
 	}
-	if got.More != (count < len(want)) || (got.More && live < q.MaxRows) {
+	if got.More != (count < len(want)) || (got.More && live < q.MaxRows && len(got.Rows) < q.MaxBytes) {
 		t.Fatalf("More is %v after %d of %d rows, %d of %d live", got.More, count, len(want), live, q.MaxRows)
 	}
 }
 
 func checkScan(t *rapid.T, e *Engine, shape *record.Shape, rows []found, now int64, floor uint32) {
 	var partitions, keys []string
+	from, to := token.Min, token.Max
+	if rapid.Bool().Draw(t, "part of the ring") {
+		from, to = token.Of(genPartition(t, "from token")), token.Of(genPartition(t, "to token"))
+		from, to = min(from, to), max(from, to)
+	}
 	for _, r := range rows {
+		if r.token < from || r.token > to {
+			continue
+		}
 		keys = append(keys, string(r.partition)+"/"+string(r.suffix))
 		if r.live && !slices.Contains(partitions, string(r.partition)) {
 			partitions = append(partitions, string(r.partition))
@@ -217,8 +230,8 @@ func checkScan(t *rapid.T, e *Engine, shape *record.Shape, rows []found, now int
 	}
 	for _, only := range []bool{true, false} {
 		q := ScanRequest{
-			Shape: shape, From: token.Min, To: token.Max, PartitionsOnly: only,
-			MaxRows: rapid.IntRange(1, 3).Draw(t, "page"), MaxBytes: 1 << 20, Now: now, Floor: floor,
+			Shape: shape, From: from, To: to, PartitionsOnly: only, Now: now, Floor: floor,
+			MaxRows: rapid.IntRange(1, 3).Draw(t, "page"), MaxBytes: rapid.SampledFrom([]int{1, 60, 1 << 20}).Draw(t, "bytes"),
 		}
 		var got []string
 		for page := 0; ; page++ {

@@ -43,14 +43,22 @@ type ScanAnswer struct {
 	Next       *Position // the position to go on after; set when More is
 }
 
-// Scan walks a token range. It reads everything from one moment. The error is
-// ErrCorrupt for what cannot be decoded.
+// Scan walks a token range into out, whose memory it reuses. It reads everything
+// from one moment. The errors are ErrCorrupt for what cannot be read or decoded,
+// and ErrClosed.
 func (e *Engine) Scan(q *ScanRequest, out *ScanAnswer) error {
-	snapshot := e.rows.NewSnapshot()
-	s := &scan{q: q, out: out, snapshot: snapshot}
-	err := s.open(e.windows)
+	if !e.gate.enter() {
+		return ErrClosed
+	}
+	defer e.gate.leave()
+	*out = ScanAnswer{Partitions: out.Partitions[:0], Rows: out.Rows[:0]}
+	s := &scan{q: q, out: out}
+	err := s.open(e)
 	if err == nil {
 		err = s.walk()
+	}
+	if err == nil && out.More {
+		err = s.position()
 	}
 	if closing := s.close(); err == nil {
 		err = closing
@@ -59,15 +67,19 @@ func (e *Engine) Scan(q *ScanRequest, out *ScanAnswer) error {
 }
 
 // scan is one scan in progress: one iterator a window, merged by token,
-// partition and suffix.
+// partition and suffix. All are clones of the iterator over heads, and so of one
+// moment (a snapshot would keep compactions from merging rows).
 type scan struct {
-	q        *ScanRequest
-	out      *ScanAnswer
-	snapshot *pebble.Snapshot
-	sources  []*source
-	heads    *pebble.Iterator
-	state    visibility
-	current  []byte // token and partition of the partition at hand, as in keys
+	q       *ScanRequest
+	out     *ScanAnswer
+	sources []*source
+	heads   *pebble.Iterator
+	state   visibility
+	headKey []byte
+	head    []byte
+	current []byte // token and partition of the partition at hand, as in keys
+	last    []byte // key of the last row taken, or named
+	whole   bool   // the last one taken is the whole partition
 }
 
 // source is one window's iterator. place is the key after the window's prefix:
@@ -78,18 +90,23 @@ type source struct {
 	place  []byte // nil: exhausted
 }
 
-func (s *scan) open(w *windows) error {
+func (s *scan) open(e *Engine) (err error) {
+	prefix := record.AppendSpacePrefix(nil, s.q.Shape.Table, record.SpaceHeads)
+	s.heads, err = e.rows.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: next(prefix)})
+	if err != nil {
+		return corrupted("storage: scan", err)
+	}
 	lower := s.start()
 	var upper []byte
 	if s.q.To != token.Max {
 		upper = record.AppendTokenPrefix(nil, s.q.To+1)
 	}
-	for _, prefix := range s.prefixes(w) {
-		end := next(prefix)
+	for _, prefix := range s.prefixes(e.windows) {
+		bounds := &pebble.IterOptions{LowerBound: slices.Concat(prefix, lower), UpperBound: next(prefix)}
 		if upper != nil {
-			end = append(slices.Clone(prefix), upper...)
+			bounds.UpperBound = slices.Concat(prefix, upper)
 		}
-		iter, err := s.snapshot.NewIter(&pebble.IterOptions{LowerBound: append(slices.Clone(prefix), lower...), UpperBound: end})
+		iter, err := s.heads.Clone(pebble.CloneOptions{IterOptions: bounds})
 		if err != nil {
 			return corrupted("storage: scan", err)
 		}
@@ -99,10 +116,7 @@ func (s *scan) open(w *windows) error {
 			return err
 		}
 	}
-	heads := record.AppendSpacePrefix(nil, s.q.Shape.Table, record.SpaceHeads)
-	var err error
-	s.heads, err = s.snapshot.NewIter(&pebble.IterOptions{LowerBound: heads, UpperBound: next(heads)})
-	return corrupted("storage: scan", err)
+	return nil
 }
 
 // start is the place at which the scan begins.
@@ -168,7 +182,7 @@ func (s *scan) walk() error {
 		if err != nil {
 			return errors.Join(ErrCorrupt, err)
 		}
-		if len(s.out.Rows)+len(s.out.Partitions) >= s.q.MaxBytes || s.out.Live >= s.q.MaxRows {
+		if len(s.out.Rows)+len(s.out.Partitions) >= max(1, s.q.MaxBytes) || s.out.Live >= max(1, s.q.MaxRows) {
 			s.out.More = true
 			return nil
 		}
@@ -194,22 +208,22 @@ func (s *scan) enter(src *source, key record.Key) error {
 		return nil
 	}
 	s.current = append(s.current[:0], partition...)
-	var head []byte
-	headKey := s.q.Shape.AppendHeadKey(nil, key.Token, key.Partition)
-	if s.heads.SeekGE(headKey) && bytes.Equal(s.heads.Key(), headKey) {
+	s.head = s.head[:0]
+	s.headKey = s.q.Shape.AppendHeadKey(s.headKey[:0], key.Token, key.Partition)
+	if s.heads.SeekGE(s.headKey) && bytes.Equal(s.heads.Key(), s.headKey) {
 		value, err := s.heads.ValueAndErr()
 		if err != nil {
 			return corrupted("storage: scan", err)
 		}
-		head = value
+		s.head = append(s.head, value...)
 	}
 	if err := s.heads.Error(); err != nil {
 		return corrupted("storage: scan", err)
 	}
 	if !s.q.PartitionsOnly {
-		s.out.Partitions = record.AppendEntry(s.out.Partitions, key.Partition, head)
+		s.out.Partitions = record.AppendEntry(s.out.Partitions, key.Partition, s.head)
 	}
-	return s.state.setHead(slices.Clone(head))
+	return s.state.setHead(s.head)
 }
 
 // add adds one row and moves on.
@@ -226,7 +240,7 @@ func (s *scan) add(src *source, key record.Key) error {
 	if live {
 		s.out.Live++
 	}
-	s.out.Next = &Position{Token: key.Token, Partition: bytes.Clone(key.Partition), Suffix: append([]byte{}, key.Suffix...)}
+	s.last = append(s.last[:0], src.iter.Key()...)
 	return src.settle(src.iter.Next())
 }
 
@@ -246,7 +260,7 @@ func (s *scan) name(src *source, key record.Key) error {
 	}
 	s.out.Partitions = record.AppendEntry(s.out.Partitions, key.Partition, nil)
 	s.out.Live++
-	s.out.Next = &Position{Token: key.Token, Partition: bytes.Clone(key.Partition)}
+	s.last, s.whole = append(s.last[:0], src.iter.Key()...), true
 	return s.leave()
 }
 
@@ -264,6 +278,19 @@ func (s *scan) leave() error {
 	return nil
 }
 
+// position says where to go on.
+func (s *scan) position() error {
+	key, err := record.ParseKey(s.last)
+	if err != nil {
+		return errors.Join(ErrCorrupt, err)
+	}
+	s.out.Next = &Position{Token: key.Token, Partition: bytes.Clone(key.Partition)}
+	if !s.whole {
+		s.out.Next.Suffix = append([]byte{}, key.Suffix...)
+	}
+	return nil
+}
+
 func (s *scan) close() error {
 	var errs []error
 	for _, src := range s.sources {
@@ -271,10 +298,6 @@ func (s *scan) close() error {
 	}
 	if s.heads != nil {
 		errs = append(errs, corrupted("storage: scan", s.heads.Close()))
-	}
-	errs = append(errs, s.snapshot.Close())
-	if !s.out.More {
-		s.out.Next = nil
 	}
 	return errors.Join(errs...)
 }

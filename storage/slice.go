@@ -37,22 +37,22 @@ type Slice struct {
 // partitionEnd is above every suffix, which begin with 0x40 or are empty.
 const partitionEnd = 0xff
 
-// Slice reads rows of a partition. The error is ErrCorrupt for what cannot be
-// decoded.
+// Slice reads rows of a partition into out, whose memory it reuses. The errors are
+// ErrCorrupt for what cannot be read or decoded, and ErrClosed.
 func (e *Engine) Slice(q *SliceRequest, out *Slice) error {
-	head := q.Shape.AppendHeadKey(nil, q.Token, q.Partition)
-	iter, err := e.rows.NewIter(&pebble.IterOptions{LowerBound: head, UpperBound: append(slices.Clone(head), 0)})
-	if err != nil {
-		return corrupted("storage: slice", err)
+	if !e.gate.enter() {
+		return ErrClosed
 	}
-	s := slicer{q: q, out: out, iter: iter}
-	err = s.head()
-	if err == nil {
-		err = s.rows(e.windowsOf(q))
+	defer e.gate.leave()
+	*out = Slice{Head: out.Head[:0], Rows: out.Rows[:0]}
+	s, ok := e.readers.Get().(*slicer)
+	if !ok {
+		s = &slicer{}
 	}
-	if closing := iter.Close(); err == nil {
-		err = corrupted("storage: slice", closing)
-	}
+	defer e.readers.Put(s)
+	s.q, s.out = q, out
+	err := s.read(e)
+	s.q, s.out, s.iter = nil, nil, nil
 	return err
 }
 
@@ -71,8 +71,9 @@ func (e *Engine) windowsOf(q *SliceRequest) []uint32 {
 	return all
 }
 
-// slicer is one slice in progress. Its iterator was made once, so that head and
-// rows are of one moment, and is moved by its bounds.
+// slicer is one slice in progress. Its iterator is made once, so that head and
+// rows are of one moment, and is moved by its bounds. (An iterator kept for the
+// next slice would show that the old moment.)
 type slicer struct {
 	q     *SliceRequest
 	out   *Slice
@@ -80,6 +81,24 @@ type slicer struct {
 	state visibility
 	lower []byte
 	upper []byte
+}
+
+func (s *slicer) read(e *Engine) error {
+	s.lower = s.q.Shape.AppendHeadKey(s.lower[:0], s.q.Token, s.q.Partition)
+	s.upper = append(append(s.upper[:0], s.lower...), 0)
+	iter, err := e.rows.NewIter(&pebble.IterOptions{LowerBound: s.lower, UpperBound: s.upper})
+	if err != nil {
+		return corrupted("storage: slice", err)
+	}
+	s.iter = iter
+	err = s.head()
+	if err == nil {
+		err = s.rows(e.windowsOf(s.q))
+	}
+	if closing := iter.Close(); err == nil {
+		err = corrupted("storage: slice", closing)
+	}
+	return err
 }
 
 // visibility decides what counts as live, with reused memory.
@@ -107,8 +126,9 @@ func (v *visibility) setHead(fragment []byte) error {
 	return nil
 }
 
+// head reads the partition's head; most have none, which filters tell.
 func (s *slicer) head() error {
-	if s.iter.First() {
+	if s.iter.SeekPrefixGE(s.lower) {
 		value, err := s.iter.ValueAndErr()
 		if err != nil {
 			return corrupted("storage: slice", err)
@@ -156,7 +176,7 @@ func (s *slicer) walk(prefix int) error {
 		ok = s.iter.First()
 	}
 	for ; ok; ok = step() {
-		if s.out.Live >= s.q.MaxRows || len(s.out.Rows) >= s.q.MaxBytes {
+		if s.out.Live >= max(1, s.q.MaxRows) || len(s.out.Rows) >= max(1, s.q.MaxBytes) {
 			return errFull
 		}
 		fragment, err := s.iter.ValueAndErr()

@@ -22,6 +22,10 @@ type TableStats struct {
 // file look-ups a table and reads no rows.
 func (e *Engine) Stats(tables []uint32) (Stats, error) {
 	s := Stats{Tables: map[uint32]TableStats{}}
+	if !e.gate.enter() {
+		return s, ErrClosed
+	}
+	defer e.gate.leave()
 	for _, db := range []*pebble.DB{e.meta, e.rows, e.hints} {
 		s.Bytes += db.Metrics().DiskSpaceUsage()
 	}
@@ -39,6 +43,10 @@ func (e *Engine) Stats(tables []uint32) (Stats, error) {
 // table files, plus what was written since the last flush. Partition heads and
 // fragments that are not merged yet count too.
 func (e *Engine) RowsEstimate() (uint64, error) {
+	if !e.gate.enter() {
+		return 0, ErrClosed
+	}
+	defer e.gate.leave()
 	levels, err := e.rows.SSTables(pebble.WithProperties())
 	if err != nil {
 		return 0, corrupted("storage: estimate rows", err)
@@ -59,8 +67,12 @@ type Pressure struct {
 	Memtables int64  // writes stop at 4
 }
 
-// Pressure measures the row store; it costs about 30 µs.
+// Pressure measures the row store; it costs about 30 µs. It is nothing after Close.
 func (e *Engine) Pressure() Pressure {
+	if !e.gate.enter() {
+		return Pressure{}
+	}
+	defer e.gate.leave()
 	m := e.rows.Metrics()
 	return Pressure{
 		Sublevels: int(m.Levels[0].Sublevels), Debt: m.Compact.EstimatedDebt, Memtables: m.MemTable.Count,

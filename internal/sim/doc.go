@@ -18,8 +18,8 @@
 //
 // Run, and repeat a seed:
 //
-//	go test ./internal/sim -run TestSeeds -seeds 10 -virtual 1h
-//	go test ./internal/sim -run TestSeeds -seed 7 -virtual 1h
+//	go test ./internal/sim -run TestSeeds -seeds 10
+//	go test ./internal/sim -run TestSeeds -seed 7 -v
 //
 // A Cluster owns the goroutines of its nodes, the driver of the faults and the
 // clients, and waits for all of them, also for those of crashed boots, before

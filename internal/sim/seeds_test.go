@@ -15,9 +15,9 @@ import (
 )
 
 var (
-	seedsFlag   = flag.Int("seeds", 2, "how many seeds TestSeeds runs, from 1")
+	seedsFlag   = flag.Int("seeds", 0, "run seeds 1 to this; by default two short ones")
 	seedFlag    = flag.Int64("seed", -1, "run this seed alone, and print its schedule")
-	virtualFlag = flag.Duration("virtual", 10*time.Minute, "virtual time of faults for each seed")
+	virtualFlag = flag.Duration("virtual", 0, "virtual time of faults for each seed; by default an hour when seeds are asked for, else ten minutes")
 	nodesFlag   = flag.Int("nodes", 5, "nodes of the simulated cluster")
 	logFlag     = flag.String("simlog", "", "file for the nodes' logs")
 )
@@ -28,7 +28,11 @@ func TestSeeds(t *testing.T) {
 		runSeed(t, uint64(*seedFlag), true)
 		return
 	}
-	for seed := 1; seed <= *seedsFlag; seed++ {
+	seeds := *seedsFlag
+	if seeds == 0 {
+		seeds = 2
+	}
+	for seed := 1; seed <= seeds; seed++ {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) { runSeed(t, uint64(seed), false) })
 	}
 }
@@ -36,6 +40,13 @@ func TestSeeds(t *testing.T) {
 func runSeed(t *testing.T, seed uint64, verbose bool) {
 	o := DefaultOptions(seed, LaunchNode)
 	o.Length, o.Nodes = *virtualFlag, *nodesFlag
+	switch {
+	case o.Length > 0:
+	case *seedsFlag > 0 || *seedFlag >= 0:
+		o.Length = time.Hour
+	default:
+		o.Length = 10 * time.Minute
+	}
 	if *logFlag != "" {
 		f, err := os.OpenFile(*logFlag, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
 		if err != nil {

@@ -21,6 +21,7 @@ var layerOf = map[string]int{
 	"cmd/dunlin": 7,
 
 	"internal/sim":  testLayer,
+	"internal/e2e":  testLayer,
 	"internal/tidy": testLayer,
 }
 

@@ -35,6 +35,7 @@ type Hello struct {
 	Node        uuid.UUID     `json:"node"`
 	Store       uuid.UUID     `json:"store"`
 	Boot        uint64        `json:"boot"`
+	Start       uuid.UUID     `json:"start"`   // random, of this start
 	Ceiling     hlc.Timestamp `json:"ceiling"` // as found on disk at the start
 
 	// Set by transport; what Env.Hello puts there is overwritten.

@@ -1,38 +1,17 @@
-package httpapi
+package ingest
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 	"time"
 
 	"github.com/dunlindb/dunlin/coordinator"
+	"github.com/dunlindb/dunlin/httpapi/problem"
+	"github.com/dunlindb/dunlin/httpapi/rows"
 )
-
-// form is how a bulk request is answered.
-type form int
-
-const (
-	formSummary form = iota // one summary at the end: what plain HTTP clients can take
-	formLines               // a line for each line
-	formErrors              // a line for each error, and how far everything is decided
-)
-
-// answerForm reads which form a request wants.
-func answerForm(q *request, h http.Header) (form, error) {
-	ack, given := q.query["ack"]
-	switch {
-	case given && ack != "errors":
-		return 0, badInput("ack", "is "+quoted(ack)+": give errors, or leave it out")
-	case q.receipt && (given || !accepts(h, typeNDJSON)):
-		return 0, badInput("receipt", "needs an answer line for each line: send Accept: "+typeNDJSON+", without ack")
-	case given:
-		return formErrors, nil
-	case accepts(h, typeNDJSON):
-		return formLines, nil
-	}
-	return formSummary, nil
-}
 
 // lineError is a line that was not stored, in a summary.
 type lineError struct {
@@ -47,18 +26,22 @@ type summary struct {
 	Failed   int         `json:"failed"`
 	Errors   []lineError `json:"errors"`
 	// Error is why the body was not read to its end.
-	Error *problem `json:"error,omitempty"`
+	Error *problem.Problem `json:"error,omitempty"`
 }
 
 // report collects what becomes of lines and answers it in one of the forms. It
 // belongs to answerAll until that has ended.
 type report struct {
-	form    form
-	w       *answer
+	form    Form
+	w       http.ResponseWriter
+	rc      *http.ResponseController
+	g       *Ingester
+	http1   bool
+	begun   bool // the header is sent
 	summary summary
-	retry   *problem // of the first line that may be tried again
-	through int      // the last line whose fate is known
-	said    int      // the last through that was sent
+	retry   *problem.Problem // of the first line that may be tried again
+	through int              // the last line whose fate is known
+	said    int              // the last through that was sent
 	saidAt  time.Time
 	buf     []byte
 
@@ -66,20 +49,21 @@ type report struct {
 	cutOff bool // because the client did not read
 
 	lastErr     error // whose problem is kept, since lines share errors
-	lastProblem problem
+	lastProblem problem.Problem
 	lastText    []byte
 }
 
-func newReport(f form, w *answer) *report {
-	return &report{form: f, w: w, summary: summary{Errors: []lineError{}}}
+func newReport(f Form, w http.ResponseWriter, r *http.Request, g *Ingester) *report {
+	return &report{form: f, w: w, http1: r.ProtoMajor == 1, rc: http.NewResponseController(w), g: g, summary: summary{Errors: []lineError{}}}
 }
 
 // begin sends the header of an answer of lines, before any line is decided.
 func (r *report) begin() {
 	h := r.w.Header()
-	h.Set("Content-Type", typeNDJSON)
+	h.Set("Content-Type", MediaType)
 	h.Set("Cache-Control", "no-store")
 	r.w.WriteHeader(http.StatusOK)
+	r.begun = true
 	r.leave()
 }
 
@@ -90,13 +74,13 @@ func (r *report) take(x *batch) (stored, refused, failed int) {
 		result, err := x.fate(l)
 		if err == nil {
 			stored++
-			if r.form == formLines {
+			if r.form == Lines {
 				r.lineStored(l, result)
 			}
 			continue
 		}
 		p := r.lineFailed(l, err)
-		if retriable(p.Status) {
+		if p.Retriable() {
 			failed++
 		} else {
 			refused++
@@ -108,16 +92,11 @@ func (r *report) take(x *batch) (stored, refused, failed int) {
 	return stored, refused, failed
 }
 
-// retriable reports whether a line with this status may be tried again.
-func retriable(status int) bool {
-	return status >= http.StatusInternalServerError || status == http.StatusTooManyRequests
-}
-
 func (r *report) lineStored(l *line, result *coordinator.GroupResult) {
 	r.buf = strconv.AppendInt(append(r.buf, `{"line":`...), int64(l.number), 10)
 	r.buf = append(l.id.AppendText(append(r.buf, `,"id":"`...)), `","status":"ok"`...)
 	if result.Receipt != nil {
-		if text, err := receiptJSON(result.Receipt); err == nil {
+		if text, err := rows.ReceiptJSON(result.Receipt); err == nil {
 			r.buf = append(append(r.buf, `,"receipt":`...), text...)
 		}
 	}
@@ -126,18 +105,18 @@ func (r *report) lineStored(l *line, result *coordinator.GroupResult) {
 }
 
 // lineFailed notes or answers a line with an error.
-func (r *report) lineFailed(l *line, err error) *problem {
+func (r *report) lineFailed(l *line, err error) *problem.Problem {
 	if r.lastErr == nil || r.lastErr != err {
-		r.lastErr, r.lastProblem = err, writeProblem(err)
+		r.lastErr, r.lastProblem = err, problem.OfWrite(err)
 		r.lastText, _ = json.Marshal(r.lastProblem) // no field of it can fail
 	}
 	p := &r.lastProblem
-	if r.retry == nil && retriable(p.Status) {
+	if r.retry == nil && p.Retriable() {
 		first := *p
 		r.retry = &first
 	}
-	if r.form == formSummary {
-		if len(r.summary.Errors) < r.w.api.cfg.Bulk.Errors {
+	if r.form == Summary {
+		if len(r.summary.Errors) < r.g.cfg.Errors {
 			e := lineError{Line: l.number, Error: r.lastText}
 			if l.made {
 				e.ID = l.id.String()
@@ -157,8 +136,8 @@ func (r *report) lineFailed(l *line, err error) *problem {
 
 // progress says how far lines are decided, if that is due.
 func (r *report) progress(now time.Time) {
-	cfg := &r.w.api.cfg.Bulk
-	if r.form != formErrors || r.said == r.through ||
+	cfg := &r.g.cfg
+	if r.form != Errors || r.said == r.through ||
 		r.through-r.said < cfg.ReportLines && now.Sub(r.saidAt) < cfg.ReportPeriod {
 		return
 	}
@@ -172,7 +151,7 @@ func (r *report) sayThrough(now time.Time) {
 
 // spill writes what has gathered when it is much.
 func (r *report) spill() {
-	if len(r.buf) >= pieceBytes/2 {
+	if len(r.buf) >= r.g.cfg.ChunkBytes/2 {
 		r.write()
 	}
 }
@@ -181,6 +160,7 @@ func (r *report) spill() {
 func (r *report) write() {
 	if len(r.buf) > 0 && !r.broken {
 		start := time.Now()
+		r.rc.SetWriteDeadline(start.Add(r.g.cfg.AnswerTimeout))
 		_, err := r.w.Write(r.buf)
 		r.check(start, err)
 	}
@@ -198,40 +178,40 @@ func (r *report) flush() {
 // leave sends what the connection has gathered.
 func (r *report) leave() {
 	start := time.Now()
-	r.w.rc.SetWriteDeadline(start.Add(r.w.api.cfg.AnswerTimeout))
-	err := r.w.rc.Flush()
+	r.rc.SetWriteDeadline(start.Add(r.g.cfg.AnswerTimeout))
+	err := r.rc.Flush()
 	r.check(start, err)
-	r.w.rc.SetWriteDeadline(time.Time{})
+	r.rc.SetWriteDeadline(time.Time{})
 }
 
 // check notes that the client cannot be answered any more.
 func (r *report) check(start time.Time, err error) {
-	if err == nil || r.broken {
+	if err == nil || r.broken || errors.Is(err, http.ErrNotSupported) {
 		return
 	}
 	r.broken = true
-	r.cutOff = time.Since(start) >= r.w.api.cfg.AnswerTimeout
+	r.cutOff = time.Since(start) >= r.g.cfg.AnswerTimeout
 }
 
-// finish ends the answer. err is why the body was not read to its end, after so
-// many lines.
+// finish ends the answer. err is why the body was not read on after so many
+// lines, all of which are decided.
 func (r *report) finish(lines int, err error) error {
-	if r.form == formSummary {
+	if r.form == Summary {
 		return r.finishSummary(err)
 	}
-	if r.w.status == 0 {
+	if !r.begun {
 		r.begin()
 	}
-	if err != nil {
-		text, _ := json.Marshal(problemOf(err)) // no field of it can fail
-		r.buf = strconv.AppendInt(append(r.buf, `{"line":`...), int64(lines+1), 10)
-		r.buf = append(append(append(r.buf, `,"status":"error","error":`...), text...), "}\n"...)
-	}
-	if r.form == formErrors {
+	if r.form == Errors {
 		r.through = max(r.through, lines)
 		r.sayThrough(time.Now())
 	}
-	r.w.Header().Set(http.TrailerPrefix+headerClock, clockText(r.w.session()))
+	if err != nil { // of no line: of the request
+		text, _ := json.Marshal(problem.Of(err)) // no field of it can fail
+		r.buf = append(append(append(r.buf, `{"status":"error","error":`...), text...), "}\n"...)
+	}
+	clock := strconv.FormatInt(int64(r.g.env.Coordinator.Clock()), 10)
+	r.w.Header().Set(http.TrailerPrefix+"Dunlin-Clock", clock)
 	r.flush()
 	return nil
 }
@@ -244,9 +224,12 @@ func (r *report) finishSummary(err error) error {
 		status = http.StatusUnprocessableEntity
 	}
 	if err != nil {
-		p := problemOf(err)
+		p := problem.Of(err)
 		r.summary.Error, status = &p, p.Status
-		if r.retry == nil && retriable(p.Status) {
+		if r.http1 {
+			r.w.Header().Set("Connection", "close") // the rest of the body is in the way
+		}
+		if r.retry == nil && p.Retriable() {
 			r.retry = &p
 		}
 	}
@@ -256,5 +239,15 @@ func (r *report) finishSummary(err error) error {
 			r.w.Header().Set("Retry-After", strconv.Itoa(r.retry.RetryAfter))
 		}
 	}
-	return r.w.json(status, &r.summary)
+	body, err := json.Marshal(&r.summary)
+	if err != nil {
+		return fmt.Errorf("ingest: encode the summary: %w", err)
+	}
+	r.w.Header().Set("Content-Type", "application/json")
+	r.w.Header().Set("Content-Length", strconv.Itoa(len(body)+1))
+	r.w.Header().Set("Cache-Control", "no-store")
+	r.w.WriteHeader(status)
+	r.buf = append(body, '\n')
+	r.flush()
+	return nil
 }

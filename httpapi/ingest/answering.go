@@ -1,4 +1,4 @@
-package httpapi
+package ingest
 
 import "time"
 
@@ -6,7 +6,7 @@ import "time"
 // closed. What has gathered is sent before it waits for anything.
 func (b *bulk) answerAll() {
 	r := b.report
-	ticker := time.NewTicker(b.a.cfg.Bulk.ReportPeriod)
+	ticker := time.NewTicker(b.g.cfg.ReportPeriod)
 	defer ticker.Stop()
 	for {
 		var x *batch
@@ -27,10 +27,13 @@ func (b *bulk) answerAll() {
 		}
 		b.await(x, ticker)
 		stored, refused, failed := r.take(x)
-		m := b.a.metrics
-		m.linesStored.Add(float64(stored))
-		m.linesRefused.Add(float64(refused))
-		m.linesFailed.Add(float64(failed))
+		if r.broken {
+			b.cancel()
+		}
+		m := b.g.metrics
+		m.stored.Add(float64(stored))
+		m.refused.Add(float64(refused))
+		m.failed.Add(float64(failed))
 		b.note(x)
 		b.release(x)
 		r.progress(time.Now())
@@ -59,7 +62,7 @@ func (b *bulk) await(x *batch, ticker *time.Ticker) {
 // flush sends what has gathered. A client that does not read it ends the request:
 // nothing more is read of its body.
 func (b *bulk) flush() {
-	if b.report.form == formSummary || len(b.report.buf) == 0 {
+	if b.report.form == Summary || len(b.report.buf) == 0 {
 		return
 	}
 	b.report.flush()
@@ -68,7 +71,8 @@ func (b *bulk) flush() {
 	}
 }
 
-// note tells the overload of how a batch ended.
+// note tells trouble how a batch ended. A summary is only good or bad: when nothing
+// goes right any more, its client should hear that, not send on for hours.
 func (b *bulk) note(x *batch) {
 	err := x.err
 	for i := 0; err == nil && i < len(x.lines); i++ {
@@ -76,5 +80,9 @@ func (b *bulk) note(x *batch) {
 			err = x.outcome.Row(x.lines[i].row).Err
 		}
 	}
-	b.overload.note(b.a.metrics, err)
+	patience := 0
+	if b.request.Form == Summary {
+		patience = 2 * b.g.cfg.Pipeline
+	}
+	b.trouble.note(b.g.metrics, err, patience)
 }

@@ -1,4 +1,4 @@
-package httpapi
+package ingest
 
 import (
 	"errors"
@@ -7,16 +7,18 @@ import (
 
 	"github.com/dunlindb/dunlin/coordinator"
 	"github.com/dunlindb/dunlin/event"
+	"github.com/dunlindb/dunlin/httpapi/problem"
+	"github.com/dunlindb/dunlin/httpapi/rows"
 )
 
 // batch is some lines that are written together. While it is open it belongs to
 // read, then to its commit, and from done on to answerAll.
 type batch struct {
-	write   Write // nil: no line of it has a row
+	write   rows.Write // nil: no line of it has a row
 	lines   []line
 	bytes   int
 	err     error // of all lines that have none of their own
-	outcome Outcome
+	outcome rows.Outcome
 	done    chan struct{} // one token: it is written
 }
 
@@ -33,19 +35,19 @@ const noRow = -1
 
 // openBatch waits for a place in the pipeline and opens a batch.
 func (b *bulk) openBatch() error {
-	if err := b.overload.wait(b); err != nil {
+	if err := b.trouble.wait(b); err != nil {
 		return err
 	}
-	for _, places := range []chan struct{}{b.pipeline, b.a.slots} {
+	for _, places := range []chan struct{}{b.pipeline, b.g.slots} {
 		select {
 		case places <- struct{}{}:
 		case <-b.ctx.Done():
 			return b.ctx.Err()
-		case <-b.a.stop:
+		case <-b.g.stop:
 			return coordinator.ErrStopping
 		}
 	}
-	x, ok := b.a.batches.Get().(*batch)
+	x, ok := b.g.batches.Get().(*batch)
 	if !ok {
 		x = &batch{done: make(chan struct{}, 1)}
 	}
@@ -61,7 +63,7 @@ func (b *bulk) send() {
 		return
 	}
 	b.open = nil
-	b.a.metrics.batches.Observe(float64(len(x.lines)))
+	b.g.metrics.batches.Observe(float64(len(x.lines)))
 	if x.write == nil {
 		x.done <- struct{}{}
 	} else {
@@ -80,7 +82,7 @@ const (
 // again, for half of the write's time: meanwhile the body is not read on.
 func (b *bulk) commit(x *batch) {
 	defer func() { x.done <- struct{}{} }()
-	patience := time.Now().Add(b.opts.Timeout / 2)
+	patience := time.Now().Add(b.request.Options.Timeout / 2)
 	for pause := pauseMin; ; pause = min(2*pause, pauseMax) {
 		x.outcome, x.err = x.write.Commit(b.ctx)
 		var busy *coordinator.OverloadedError
@@ -88,7 +90,7 @@ func (b *bulk) commit(x *batch) {
 			return
 		}
 		if pause == pauseMin {
-			b.a.metrics.pauses.Inc()
+			b.g.metrics.pauses.Inc()
 		}
 		timer := time.NewTimer(pause)
 		select {
@@ -107,8 +109,8 @@ func (b *bulk) release(x *batch) {
 	}
 	clear(x.lines)
 	*x = batch{lines: x.lines[:0], done: x.done}
-	b.a.batches.Put(x)
-	<-b.a.slots
+	b.g.batches.Put(x)
+	<-b.g.slots
 	<-b.pipeline
 }
 
@@ -124,35 +126,45 @@ func (x *batch) fate(l *line) (result *coordinator.GroupResult, err error) {
 	return result, result.Err
 }
 
-// overload keeps a request from being read on while replicas have no room, or
-// this node serves no writes.
-type overload struct {
-	until atomic.Int64 // Unix nanoseconds
-	pause time.Duration
+// trouble keeps a request from being read on while replicas have no room or this
+// node serves no writes, and ends one that gets nowhere.
+type trouble struct {
+	until  atomic.Int64 // Unix nanoseconds
+	pause  time.Duration
+	inARow int        // batches that failed
+	giveUp chan error // one, the last failure, when there were too many
 }
 
-// note hears how a batch ended.
-func (o *overload) note(m *metrics, err error) {
+// note hears how a batch ended. patience is how many batches in a row may fail; 0
+// is any number.
+func (t *trouble) note(m *metrics, err error, patience int) {
 	if err == nil {
-		o.pause = 0
+		t.pause, t.inARow = 0, 0
 		return
 	}
-	var busy *coordinator.OverloadedError
-	p := problemOf(err)
+	p := problem.Of(err)
+	if !p.Retriable() {
+		return
+	}
+	if t.inARow++; t.inARow == patience {
+		t.giveUp <- err
+	}
 	if p.RetryAfter == 0 {
 		return // it is not for lack of room
 	}
-	o.pause = min(max(2*o.pause, 10*pauseMin), pauseMax)
-	if errors.As(err, &busy) && busy.RetryAfter > o.pause {
-		o.pause = min(busy.RetryAfter, pauseMax)
-	}
-	o.until.Store(time.Now().Add(o.pause).UnixNano())
+	t.pause = min(max(2*t.pause, 10*pauseMin), pauseMax)
+	t.until.Store(time.Now().Add(t.pause).UnixNano())
 	m.pauses.Inc()
 }
 
-// wait returns when the body may be read on.
-func (o *overload) wait(b *bulk) error {
-	until := o.until.Load()
+// wait returns when the body may be read on; the error is why it may not.
+func (t *trouble) wait(b *bulk) error {
+	select {
+	case err := <-t.giveUp:
+		return err
+	default:
+	}
+	until := t.until.Load()
 	if until == 0 {
 		return nil
 	}
@@ -167,7 +179,7 @@ func (o *overload) wait(b *bulk) error {
 		return nil
 	case <-b.ctx.Done():
 		return b.ctx.Err()
-	case <-b.a.stop:
+	case <-b.g.stop:
 		return coordinator.ErrStopping
 	}
 }
