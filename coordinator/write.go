@@ -87,7 +87,7 @@ func (c *Coordinator) NewWrite(ctx context.Context, opts WriteOptions) (*Write, 
 			return nil, c.metrics.failed(opWrite, err)
 		}
 	}
-	timestamp, born, err := c.stamp(opts)
+	timestamp, born, err := c.stamp(ctx, opts, start.Add(timeout))
 	if err != nil {
 		return nil, c.metrics.failed(opWrite, err)
 	}
@@ -97,8 +97,9 @@ func (c *Coordinator) NewWrite(ctx context.Context, opts WriteOptions) (*Write, 
 	return w, nil
 }
 
-// stamp gives a write its timestamp, and the time when it was accepted.
-func (c *Coordinator) stamp(opts WriteOptions) (timestamp, born hlc.Timestamp, err error) {
+// stamp gives a write its timestamp, and the time when it was accepted. It waits
+// for the clock's ceiling to rise only if it must.
+func (c *Coordinator) stamp(ctx context.Context, opts WriteOptions, deadline time.Time) (timestamp, born hlc.Timestamp, err error) {
 	if c.env.Skew != nil {
 		if err := c.env.Skew(); err != nil {
 			return 0, 0, &SkewedError{Err: err}
@@ -107,7 +108,12 @@ func (c *Coordinator) stamp(opts WriteOptions) (timestamp, born hlc.Timestamp, e
 	if err := c.env.Clock.CheckClient(opts.Timestamp); err != nil {
 		return 0, 0, &SkewedError{Client: true, Field: "timestamp", Err: err}
 	}
-	if born, err = c.env.Clock.NowAbove(opts.Session); err != nil {
+	if born, err = c.env.Clock.NowAbove(opts.Session); errors.Is(err, hlc.ErrCeiling) {
+		wait, cancel := context.WithDeadline(ctx, deadline)
+		born, err = c.env.Clock.Stamp(wait, opts.Session)
+		cancel()
+	}
+	if err != nil {
 		if skew := (*hlc.SkewError)(nil); errors.As(err, &skew) {
 			return 0, 0, &SkewedError{Client: true, Field: "session", Err: err}
 		}

@@ -1,6 +1,7 @@
 package hlc
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -53,16 +54,21 @@ func (e *SkewError) Error() string {
 type Clock struct {
 	physical func() time.Time
 	maxSkew  time.Duration
-	last     atomic.Int64 // largest timestamp issued or merged
-	ceiling  atomic.Int64 // largest timestamp that may be issued
+	last     atomic.Int64                  // largest timestamp issued or merged
+	ceiling  atomic.Int64                  // largest timestamp that may be issued
+	wanted   atomic.Int64                  // largest timestamp that the ceiling did not allow
+	needed   chan struct{}                 // one slot: wanted has risen
+	raised   atomic.Pointer[chan struct{}] // closed, and replaced, when the ceiling rises
 }
 
 // New makes a clock that issues only timestamps above ceiling, the value found
 // on disk (0 at the very first start). It issues none until Raise was called.
 func New(physical func() time.Time, ceiling Timestamp, maxSkew time.Duration) *Clock {
-	c := &Clock{physical: physical, maxSkew: maxSkew}
+	c := &Clock{physical: physical, maxSkew: maxSkew, needed: make(chan struct{}, 1)}
 	c.last.Store(int64(ceiling))
 	c.ceiling.Store(int64(ceiling))
+	raised := make(chan struct{})
+	c.raised.Store(&raised)
 	return c
 }
 
@@ -83,17 +89,52 @@ func (c *Clock) NowAbove(session Timestamp) (Timestamp, error) {
 	return c.issue(session)
 }
 
+// Stamp is NowAbove for callers that can wait: at the ceiling it asks for a higher
+// one and waits until it is raised. When ctx ends first the error is ErrCeiling.
+func (c *Clock) Stamp(ctx context.Context, session Timestamp) (Timestamp, error) {
+	for {
+		raised := *c.raised.Load() // before the attempt, so that no Raise is missed
+		ts, err := c.NowAbove(session)
+		if !errors.Is(err, ErrCeiling) {
+			return ts, err
+		}
+		select {
+		case <-raised:
+		case <-ctx.Done():
+			return 0, err
+		}
+	}
+}
+
+// Needed receives when a timestamp was wanted above the ceiling: Reserve is due.
+func (c *Clock) Needed() <-chan struct{} { return c.needed }
+
 func (c *Clock) issue(above Timestamp) (Timestamp, error) {
 	physical := int64(FromTime(c.physical()))
 	for {
 		last := c.last.Load()
 		next := max(physical, last+1, int64(above)+1)
 		if next > c.ceiling.Load() {
+			c.need(next)
 			return 0, ErrCeiling
 		}
 		if c.last.CompareAndSwap(last, next) {
 			return Timestamp(next), nil
 		}
+	}
+}
+
+// need notes a timestamp that the ceiling does not allow yet.
+func (c *Clock) need(ts int64) {
+	for {
+		old := c.wanted.Load()
+		if ts <= old || c.wanted.CompareAndSwap(old, ts) {
+			break
+		}
+	}
+	select {
+	case c.needed <- struct{}{}:
+	default:
 	}
 }
 
@@ -145,7 +186,7 @@ func (c *Clock) ReserveAhead() time.Duration {
 // again and again does not walk into the future.
 func (c *Clock) Reserve() (next Timestamp, due bool) {
 	ahead := Timestamp(c.ReserveAhead().Microseconds())
-	last := c.Last()
+	last := max(c.Last(), Timestamp(c.wanted.Load()))
 	next = max(FromTime(c.physical())+ahead, last+ahead/8)
 	left := Timestamp(c.ceiling.Load()) - last
 	return next, left < (next-last)/2
@@ -156,8 +197,13 @@ func (c *Clock) Reserve() (next Timestamp, due bool) {
 func (c *Clock) Raise(ceiling Timestamp) {
 	for {
 		old := c.ceiling.Load()
-		if int64(ceiling) <= old || c.ceiling.CompareAndSwap(old, int64(ceiling)) {
+		if int64(ceiling) <= old {
 			return
 		}
+		if c.ceiling.CompareAndSwap(old, int64(ceiling)) {
+			break
+		}
 	}
+	fresh := make(chan struct{})
+	close(*c.raised.Swap(&fresh))
 }

@@ -1,6 +1,7 @@
 package hlc
 
 import (
+	"context"
 	"errors"
 	"math"
 	"sync"
@@ -207,5 +208,40 @@ func BenchmarkNow(b *testing.B) {
 		if _, err := c.Now(); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// TestStampWaitsForTheCeiling: a session ahead of the ceiling, but within the
+// skew, asks for a higher one, waits for it, and is served.
+func TestStampWaitsForTheCeiling(t *testing.T) {
+	w := newWall()
+	c := New(w.read, 0, 5*time.Second)
+	next, _ := c.Reserve()
+	c.Raise(next)
+	session := FromTime(w.now.Add(5*time.Second - time.Microsecond))
+	if _, err := c.NowAbove(session); !errors.Is(err, ErrCeiling) {
+		t.Fatalf("above the ceiling: %v", err)
+	}
+	select {
+	case <-c.Needed():
+	default:
+		t.Fatal("nobody was told that a higher ceiling is needed")
+	}
+	gaveUp, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := c.Stamp(gaveUp, session); !errors.Is(err, ErrCeiling) {
+		t.Errorf("given up: %v", err)
+	}
+	go func() {
+		<-c.Needed()
+		next, due := c.Reserve()
+		if !due || next <= session {
+			t.Errorf("Reserve = %d, %v; a session at %d waits", next, due, session)
+		}
+		c.Raise(next)
+	}()
+	got, err := c.Stamp(t.Context(), session)
+	if err != nil || got != session+1 {
+		t.Errorf("Stamp = %d, %v; want %d", got, err, session+1)
 	}
 }

@@ -12,6 +12,8 @@ type job struct {
 	// every is the pause after an idle step; a step that found work is
 	// followed by the next one at once.
 	every time.Duration
+	// wake, if set, ends that pause early.
+	wake <-chan struct{}
 	// step does one bounded piece of work. idle says that nothing is left for now.
 	step func(ctx context.Context) (idle bool, err error)
 }
@@ -44,7 +46,7 @@ func runJob(ctx context.Context, j job, m *metrics, log *slog.Logger) error {
 				pause = 0
 			}
 		}
-		if !wait(ctx, pause) {
+		if !wait(ctx, pause, j.wake) {
 			return nil
 		}
 	}
@@ -66,8 +68,8 @@ func backoff(base time.Duration, failures int) time.Duration {
 	return pause
 }
 
-// wait pauses; it reports false when ctx ended first.
-func wait(ctx context.Context, pause time.Duration) bool {
+// wait pauses, at most until wake receives; it reports false when ctx ended first.
+func wait(ctx context.Context, pause time.Duration, wake <-chan struct{}) bool {
 	if pause <= 0 {
 		return ctx.Err() == nil
 	}
@@ -77,6 +79,8 @@ func wait(ctx context.Context, pause time.Duration) bool {
 	case <-ctx.Done():
 		return false
 	case <-timer.C:
+		return true
+	case <-wake:
 		return true
 	}
 }

@@ -34,7 +34,7 @@ func (n *Node) Run(ctx context.Context) error {
 // start brings the parts up; ctx bounds it.
 func (n *Node) start(ctx context.Context, g *group) error {
 	n.log.Info("starting", "node", n.Self(), "version", n.cfg.Version, "data", n.cfg.DataDir, "boot", n.engine.Identity().Boot)
-	g.start("clock", n.job(job{name: "clock", every: n.clock.ReserveAhead() / 8, step: n.reserveClock}))
+	g.start("clock", n.job(job{name: "clock", every: n.clock.ReserveAhead() / 8, wake: n.clock.Needed(), step: n.reserveClock}))
 	g.start("admin", n.doors.runAdmin)
 	if v := n.catalog.View(); v != nil {
 		n.setPeers(v)
