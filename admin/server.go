@@ -35,8 +35,9 @@ type Node interface {
 type Env struct {
 	Node     Node
 	Gatherer prometheus.Gatherer
-	// Known reports whether a Host header names this node; nil accepts all.
-	Known func(host string) bool
+	// Check refuses requests for other hosts, and writes from foreign web pages;
+	// nil lets all pass.
+	Check func(*http.Request) error
 }
 
 // Server is the admin port's handler.
@@ -70,9 +71,11 @@ func New(env Env) (*Server, error) {
 
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if s.env.Known != nil && !s.env.Known(r.Host) {
-		fail(w, http.StatusMisdirectedRequest, fmt.Sprintf("this node does not serve the host %q; use its address, or add the name to http.hosts", r.Host), "")
-		return
+	if s.env.Check != nil {
+		if err := s.env.Check(r); err != nil {
+			fail(w, http.StatusForbidden, err.Error(), "")
+			return
+		}
 	}
 	s.mux.ServeHTTP(w, r)
 }

@@ -43,12 +43,12 @@ func (n *fakeNode) SetRetention(_ context.Context, table string, retention time.
 	return nil
 }
 
-func newServer(t *testing.T, n *fakeNode, known func(string) bool) *Server {
+func newServer(t *testing.T, n *fakeNode, check func(*http.Request) error) *Server {
 	t.Helper()
 	n.set = map[string]time.Duration{}
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(collectors.NewGoCollector())
-	s, err := New(Env{Node: n, Gatherer: registry, Known: known})
+	s, err := New(Env{Node: n, Gatherer: registry, Check: check})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,14 +164,19 @@ func TestParseRetention(t *testing.T) {
 }
 
 func TestUnknownHostsAreRefused(t *testing.T) {
-	s := newServer(t, &fakeNode{}, func(host string) bool { return host == "127.0.0.1:7483" })
+	s := newServer(t, &fakeNode{}, func(r *http.Request) error {
+		if r.Host != "127.0.0.1:7483" {
+			return errors.New("not a name of this node")
+		}
+		return nil
+	})
 	if w := do(s, "GET /v1/status", ""); w.Code != 200 {
 		t.Errorf("a known host: %d", w.Code)
 	}
 	r := httptest.NewRequest("GET", "http://evil.example/v1/status", nil)
 	w := httptest.NewRecorder()
 	s.ServeHTTP(w, r)
-	if w.Code != http.StatusMisdirectedRequest {
+	if w.Code != http.StatusForbidden {
 		t.Errorf("an unknown host: %d %s", w.Code, w.Body)
 	}
 }

@@ -69,7 +69,7 @@ func (l Log) Logger(out io.Writer) *slog.Logger {
 func AddFlags(flags *pflag.FlagSet) {
 	flags.String("config", "", "YAML file with settings; dunlin.example.yaml lists them all")
 	for _, s := range settings() {
-		usage, _, _ := strings.Cut(s.help, "\n")
+		usage := strings.ReplaceAll(s.help, "\n", " ")
 		if s.kind == kindBool {
 			flags.Bool(s.flag(), s.unset == "true", usage)
 			continue
@@ -121,13 +121,16 @@ func readFile(v *viper.Viper, path string) error {
 	if err := v.ReadInConfig(); err != nil {
 		return fmt.Errorf("config: read %s: %w", path, err)
 	}
-	known := map[string]bool{}
+	known, groups := map[string]bool{}, map[string]bool{}
 	for _, s := range settings() {
 		known[s.key] = true
+		if group, _, nested := strings.Cut(s.key, "."); nested {
+			groups[group] = true
+		}
 	}
 	var unknown []string
 	for _, key := range v.AllKeys() {
-		if !known[key] {
+		if !known[key] && !(v.Get(key) == nil && groups[key]) { // a group whose settings are all commented out
 			unknown = append(unknown, key)
 		}
 	}

@@ -68,6 +68,9 @@ func TestPrecedence(t *testing.T) {
 }
 
 func TestKinds(t *testing.T) {
+	if _, err := load(t, "clock:\n  # max_skew: 5s\n", nil); err != nil {
+		t.Errorf("a group without settings: %v", err)
+	}
 	c, err := load(t, "join: [10.0.0.1, \"10.0.0.2:7481\"]\nmemory:\n  budget: 1GiB\ninsecure: true\n", nil, "--limits-event-bytes", "64KiB")
 	if err != nil {
 		t.Fatal(err)

@@ -87,6 +87,8 @@ func listenSettings() []setting {
 			field: func(c *Config) any { return &c.Node.Advertise.Host }},
 		{key: "http.hosts", kind: kindList, help: "Host names that clients may use beside this node's own addresses and localhost.\nRequests for any other Host are refused, so that no web page can reach a local node.",
 			field: func(c *Config) any { return &c.Node.HTTPHosts }},
+		{key: "http.origins", kind: kindList, help: "Web origins (https://host) whose pages may write to this node. Others are refused.",
+			field: func(c *Config) any { return &c.Node.HTTPOrigins }},
 		{key: "insecure", kind: kindBool, help: "Allow addresses other than loopback. There is no authentication and no TLS yet:\nwhoever reaches the ports can read and write everything.",
 			field: func(c *Config) any { return &c.Node.Insecure }},
 	}

@@ -21,13 +21,14 @@ type Config struct {
 	Insecure          bool          // allow to listen on other addresses than loopback
 	StopTimeout       time.Duration // how long a graceful stop may drain
 
-	Listen    Listen
-	Advertise Advertise
-	Storage   Storage
-	Clock     Clock
-	Limits    Limits
-	Timeouts  Timeouts
-	HTTPHosts []string // Host headers that are accepted beside this node's own
+	Listen      Listen
+	Advertise   Advertise
+	Storage     Storage
+	Clock       Clock
+	Limits      Limits
+	Timeouts    Timeouts
+	HTTPHosts   []string // Host headers that are accepted beside this node's own
+	HTTPOrigins []string // web origins whose pages may write, beside this node's own
 
 	Version string // of the binary, for /v1/status
 }
@@ -192,7 +193,7 @@ func (c Config) validateBounds(bad func(string, string, ...any)) {
 	}{
 		{"limits.event_bytes", c.Limits.EventBytes, 16 << 20},
 		{"limits.value_bytes", c.Limits.ValueBytes, 16 << 20},
-		{"limits.key_bytes", c.Limits.KeyBytes, 32 << 10},
+		{"limits.key_bytes", c.Limits.KeyBytes, 32<<10 - 16}, // two keys and their lengths fit a partition key
 	} {
 		if n.value < 1 || n.value > n.most {
 			bad(n.key, "is %d bytes: give 1 to %d", n.value, n.most)

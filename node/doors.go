@@ -29,7 +29,11 @@ func (n *Node) openFrontDoors() (*frontDoors, error) {
 	if err != nil {
 		return nil, err
 	}
-	ops, err := admin.New(admin.Env{Node: n, Gatherer: n.env.Registry})
+	guard, err := httpapi.NewGuard(n.cfg.httpapi().Hosts, n.cfg.HTTPOrigins)
+	if err != nil {
+		return nil, err
+	}
+	ops, err := admin.New(admin.Env{Node: n, Gatherer: n.env.Registry, Check: guard.Check})
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ type metrics struct {
 	jobSteps    *prometheus.CounterVec
 	jobFailures *prometheus.CounterVec
 	ready       prometheus.Gauge
+	skewed      prometheus.Gauge
 	info        *prometheus.GaugeVec
 }
 
@@ -28,9 +29,21 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "dunlin_node_ready",
 			Help: "1 when the node serves clients.",
 		}),
+		skewed: with.NewGauge(prometheus.GaugeOpts{
+			Name: "dunlin_node_clock_skewed",
+			Help: "1 while this node's clock is off from most peers and it coordinates no writes.",
+		}),
 		info: with.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "dunlin_node_info",
 			Help: "Always 1; the labels say which node of which cluster runs which version.",
 		}, []string{"node", "cluster", "version"}),
 	}
+}
+
+func (m *metrics) setSkewed(is bool) {
+	value := 0.0
+	if is {
+		value = 1
+	}
+	m.skewed.Set(value)
 }

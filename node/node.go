@@ -45,7 +45,8 @@ type Node struct {
 	mu         sync.Mutex // guards membership, which exists once the node is a member
 	membership *membership.Membership
 
-	serving atomic.Bool // clients are served; /readyz adds what else must hold
+	skew    atomic.Pointer[skewError] // why writes are refused; nil: they are not
+	serving atomic.Bool               // clients are served; /readyz adds what else must hold
 }
 
 // keyCeiling is where the clock's ceiling is kept in Meta.
@@ -97,7 +98,7 @@ func (n *Node) build() error {
 	server.Replica = n.replica
 	n.coordinator, err = coordinator.New(n.cfg.coordinator(), coordinator.Env{
 		Self: n.catalog.Self(), View: n.catalog.View, Peers: n.transport, Liveness: liveness{n}, Clock: n.clock,
-		Seal: n.catalog.Seal, CatchUp: n.catalog.CatchUp, Rand: n.env.random(2),
+		Seal: n.catalog.Seal, CatchUp: n.catalog.CatchUp, Skew: n.skewed, Rand: n.env.random(2),
 		Logger: n.log, Registerer: n.env.Registry,
 	})
 	if err != nil {

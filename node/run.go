@@ -51,6 +51,7 @@ func (n *Node) start(ctx context.Context, g *group) error {
 	if err := n.startGossip(g); err != nil {
 		return err
 	}
+	g.start("skew", n.job(job{name: "skew", every: skewEvery, step: n.checkSkew}))
 	g.start("floors", n.job(job{name: "floors", every: time.Minute, step: n.advanceFloors}))
 	g.start("coordinator", n.coordinator.Run)
 	g.start("http", n.doors.runHTTP)
@@ -112,6 +113,9 @@ func (n *Node) startGossip(g *group) error {
 
 // advanceFloors proposes retention floors whose time has come; it is a job.
 func (n *Node) advanceFloors(ctx context.Context) (idle bool, err error) {
+	if err := n.skewed(); err != nil {
+		return true, err // a clock far ahead would retire windows for good
+	}
 	return true, n.catalog.AdvanceFloors(ctx, n.env.Physical())
 }
 
@@ -123,6 +127,9 @@ func (n *Node) Unready() []string {
 	}
 	if !n.serving.Load() {
 		reasons = append(reasons, "this node is starting or stopping")
+	}
+	if err := n.skewed(); err != nil {
+		reasons = append(reasons, err.Error())
 	}
 	for _, p := range n.transport.Status() {
 		if !p.Dialled && p.ID != n.Self() {

@@ -86,6 +86,7 @@ func (c Config) membership() membership.Config {
 func (c Config) httpapi() httpapi.Config {
 	s := httpapi.DefaultConfig()
 	s.Hosts = append([]string{c.Listen.Host, c.advertiseHost()}, c.HTTPHosts...)
+	s.Origins = c.HTTPOrigins
 	s.EventBytes, s.ValueBytes, s.KeyBytes = c.Limits.EventBytes, c.Limits.ValueBytes, c.Limits.KeyBytes
 	s.MaxFuture, s.WriteTimeout, s.StopTimeout = c.Limits.EventsMaxFuture, c.Timeouts.Write, c.StopTimeout
 	return s

@@ -58,8 +58,8 @@ func (n *Node) memberStatus(v *schema.View) []admin.Member {
 			row.Alive = alive.Alive(m.ID)
 		}
 		if g := n.gossip(); g != nil {
-			if since := g.Status(m.ID).Since; !since.IsZero() {
-				row.Since = &since
+			if s := g.Status(m.ID); !s.Since.IsZero() && (s.Alive == row.Alive || row.Self) {
+				row.Since = &s.Since // gossip lags behind transport: until it agrees there is no time to tell
 			}
 		}
 		all = append(all, row)
@@ -148,6 +148,9 @@ func keyspaceLayout(r *ring.Ring, placement int) admin.KeyspaceLayout {
 // what has passed.
 func (n *Node) SetRetention(ctx context.Context, table string, retention time.Duration) error {
 	if err := n.catalog.SetRetention(ctx, table, retention); err != nil {
+		return err
+	}
+	if err := n.skewed(); err != nil {
 		return err
 	}
 	return n.catalog.AdvanceFloors(ctx, n.env.Physical())

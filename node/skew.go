@@ -1,0 +1,98 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/dunlindb/dunlin/ring"
+	"github.com/dunlindb/dunlin/transport"
+)
+
+// skewEvery is how often this node compares its clock with its peers'.
+const skewEvery = time.Second
+
+// skewError says that this node's clock is off from most of its peers'.
+type skewError struct {
+	off, peers int
+	max        time.Duration
+}
+
+func (e *skewError) Error() string {
+	return fmt.Sprintf("this node's clock is off from %d of %d peers by more than %s; writes through it are refused until the clocks agree", e.off, e.peers, e.max)
+}
+
+// skewedFrom judges by the offsets of the peers' clocks: off from most, at least
+// two, by more than the maximum; nil if not.
+func skewedFrom(offsets []time.Duration, max time.Duration) *skewError {
+	off := 0
+	for _, o := range offsets {
+		if o.Abs() > max {
+			off++
+		}
+	}
+	if off < 2 || 2*off <= len(offsets) {
+		return nil
+	}
+	return &skewError{off: off, peers: len(offsets), max: max}
+}
+
+// checkSkew is a job. Offsets include the delay of the frame that they were
+// measured by, so a suspicion counts only when fresh answers confirm it.
+func (n *Node) checkSkew(ctx context.Context) (idle bool, err error) {
+	verdict := skewedFrom(n.offsets(), n.cfg.Clock.MaxSkew)
+	if verdict != nil {
+		n.measureOffsets(ctx)
+		verdict = skewedFrom(n.offsets(), n.cfg.Clock.MaxSkew)
+	}
+	before := n.skew.Swap(verdict)
+	switch {
+	case verdict != nil && before == nil:
+		n.log.Error("clock skew: this node coordinates no writes until the clocks agree", "off", verdict.off, "peers", verdict.peers, "max", verdict.max)
+	case verdict == nil && before != nil:
+		n.log.Info("clock skew is over: this node coordinates writes again")
+	}
+	n.metrics.setSkewed(verdict != nil)
+	return true, nil
+}
+
+// offsets are those of the connected peers' clocks from this node's.
+func (n *Node) offsets() []time.Duration {
+	var all []time.Duration
+	for _, p := range n.transport.Status() {
+		if p.Connected {
+			all = append(all, p.Offset)
+		}
+	}
+	return all
+}
+
+// measureOffsets exchanges a frame with each connected peer: a read of no table,
+// which costs nothing.
+func (n *Node) measureOffsets(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, skewEvery)
+	defer cancel()
+	answered := make(chan struct{})
+	asked := 0
+	for _, p := range n.transport.Status() {
+		if !p.Connected {
+			continue
+		}
+		asked++
+		go func(id ring.NodeID) {
+			_, _ = n.transport.Read(ctx, id, &transport.ReadRequest{}) // refused; its frame has told the time
+			answered <- struct{}{}
+		}(p.ID)
+	}
+	for range asked {
+		<-answered
+	}
+}
+
+// skewed says why this node refuses to coordinate writes; nil if it does not.
+func (n *Node) skewed() error {
+	if e := n.skew.Load(); e != nil {
+		return e
+	}
+	return nil
+}
