@@ -2,6 +2,7 @@ package client
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 )
@@ -26,6 +28,15 @@ type LineError struct {
 	Line    int
 	Problem *Problem
 }
+
+// BadLine is what a source returns for a line that it refuses by itself: the line
+// counts as failed, and the load goes on.
+type BadLine struct {
+	Line   int
+	Reason string
+}
+
+func (e *BadLine) Error() string { return fmt.Sprintf("line %d: %s", e.Line, e.Reason) }
 
 // LoadResult is what became of the lines. Errors holds the first errorsMax.
 type LoadResult struct {
@@ -52,26 +63,39 @@ func (c *Client) Load(ctx context.Context, next func() ([]byte, error), o LoadOp
 	defer cancel()
 	l := &loader{c: c, o: o, lines: make(chan line, 1024), room: make(chan struct{}, 1), turn: make(chan struct{}, 1)}
 	go l.read(ctx, next)
+	err := l.run(ctx)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.result.Failed += l.badLines
+	l.result.Errors = append(l.result.Errors, l.bad...)
+	slices.SortFunc(l.result.Errors, func(a, b LineError) int { return cmp.Compare(a.Line, b.Line) })
+	l.result.Errors = l.result.Errors[:min(len(l.result.Errors), errorsMax)]
+	return l.result, err
+}
+
+// run makes attempts until all lines are decided.
+func (l *loader) run(ctx context.Context) error {
+	c := l.c
 	pause, barren := c.cfg.PauseMin, 0
 	for {
 		before := l.decided()
 		err := l.attempt(ctx)
 		switch {
 		case err == nil && l.finished():
-			return l.result, l.sourceError()
+			return l.sourceError()
 		case ctx.Err() != nil:
-			return l.result, ctx.Err()
+			return ctx.Err()
 		case final(err) && !c.forgetClock(err):
-			return l.result, err
+			return err
 		}
 		if l.decided() > before {
 			pause, barren = c.cfg.PauseMin, 0
 		} else if barren++; barren >= c.cfg.Attempts {
-			return l.result, fmt.Errorf("client: no progress after %d attempts: %w", barren, l.reason(err))
+			return fmt.Errorf("client: no progress after %d attempts: %w", barren, l.reason(err))
 		}
 		if asked := max(retryAfter(err), retryAfter(l.refused)); barren > 0 || asked > 0 {
 			if err := c.sleep(ctx, max(pause, asked)); err != nil {
-				return l.result, err
+				return err
 			}
 			pause = min(2*pause, c.cfg.PauseMax)
 		}
@@ -92,13 +116,15 @@ type loader struct {
 	room  chan struct{} // one slot: lines were decided
 	turn  chan struct{} // one slot: a line was refused for now, so that the attempt should end
 
-	mu      sync.Mutex // guards the fields below
-	pending []line     // sent in this attempt and not decided, in order
-	bytes   int        // of pending
-	again   []line     // refused for now
-	news    uint64     // lines decided in all attempts, those refused for now too
-	ended   bool       // the source has no more
-	source  error      // why the source ended, if not at its end
+	mu       sync.Mutex  // guards the fields below
+	pending  []line      // sent in this attempt and not decided, in order
+	bytes    int         // of pending
+	again    []line      // refused for now
+	news     uint64      // lines decided in all attempts, those refused for now too
+	ended    bool        // the source has no more
+	source   error       // why the source ended, if not at its end
+	bad      []LineError // refused by the source, the first errorsMax
+	badLines int         // refused by the source
 
 	// These belong to Load's goroutine.
 	result  LoadResult
@@ -124,6 +150,10 @@ func (l *loader) read(ctx context.Context, next func() ([]byte, error)) {
 	defer close(l.lines)
 	for number := 1; ctx.Err() == nil; number++ {
 		text, err := next()
+		if bad := (*BadLine)(nil); errors.As(err, &bad) {
+			l.refuse(bad)
+			continue
+		}
 		if err != nil {
 			if !errors.Is(err, io.EOF) {
 				l.mu.Lock()
@@ -137,6 +167,16 @@ func (l *loader) read(ctx context.Context, next func() ([]byte, error)) {
 		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+// refuse notes a line that the source has refused.
+func (l *loader) refuse(bad *BadLine) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.badLines++
+	if len(l.bad) < errorsMax {
+		l.bad = append(l.bad, LineError{Line: bad.Line, Problem: &Problem{Title: "Bad line", Detail: bad.Reason}})
 	}
 }
 

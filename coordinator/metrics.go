@@ -78,7 +78,8 @@ func newMetrics(r prometheus.Registerer, a *admission) (*metrics, error) {
 			return nil, err
 		}
 	}
-	for code := transport.OK; code <= transport.Unreachable; code++ {
+	m.missedCodes = []prometheus.Counter{nil} // transport.OK is no miss
+	for code := transport.OK + 1; code <= transport.Unreachable; code++ {
 		m.missedCodes = append(m.missedCodes, missed.WithLabelValues(code.String()))
 	}
 	m.dead = missed.WithLabelValues("dead")
@@ -125,7 +126,7 @@ func (m *metrics) failed(o op, err error) error {
 
 // missed counts rows that a replica did not take.
 func (m *metrics) missed(code transport.Code, rows int) {
-	if int(code) < len(m.missedCodes) {
+	if code != transport.OK && int(code) < len(m.missedCodes) {
 		m.missedCodes[code].Add(float64(rows))
 	}
 }

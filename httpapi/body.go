@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -40,7 +41,11 @@ func (t typedBody) Read(p []byte) (int, error) {
 }
 
 func (a *API) decompress(r *http.Request) (io.ReadCloser, error) {
-	switch encodings := r.Header.Values("Content-Encoding"); {
+	encodings := r.Header.Values("Content-Encoding")
+	for i := range encodings {
+		encodings[i] = strings.ToLower(encodings[i])
+	}
+	switch {
 	case len(encodings) == 0 || len(encodings) == 1 && (encodings[0] == "" || encodings[0] == "identity"):
 		return io.NopCloser(r.Body), nil
 	case len(encodings) == 1 && (encodings[0] == "gzip" || encodings[0] == "x-gzip"):

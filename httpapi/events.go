@@ -195,10 +195,10 @@ func (a *API) writeLines(w *answer, s *slice, result *coordinator.ReadResult, ne
 	buf := make([]byte, 0, pieceBytes)
 	for i := range result.Rows {
 		var err error
-		if buf, err = rows.AppendEvent(buf, s.read.Table, &result.Rows[i]); err != nil {
+		if buf, err = rows.AppendEventLine(buf, s.read.Table, &result.Rows[i]); err != nil {
 			return err
 		}
-		if buf, err = w.spill(append(buf, '\n')); err != nil {
+		if buf, err = w.spill(buf); err != nil {
 			return err
 		}
 	}

@@ -55,6 +55,9 @@ command that starts it again is printed. Ctrl-C stops all of them.`,
 func runDev(ctx context.Context, out io.Writer, opts devOptions) error {
 	plan, err := planDev(opts, runtime.GOOS)
 	if err != nil {
+		return &usageError{err}
+	}
+	if err := checkPorts(plan); err != nil {
 		return err
 	}
 	if opts.wipe {
@@ -195,17 +198,34 @@ func wipeDev(plan []devNode) error {
 	return nil
 }
 
+// checkPorts refuses addresses that something else listens on: its answers would
+// be taken for the new nodes'.
+func checkPorts(plan []devNode) error {
+	for _, n := range plan {
+		for _, port := range []int{n.http, n.inter, n.goss, n.admin} {
+			l, err := net.Listen("tcp", net.JoinHostPort(n.host, strconv.Itoa(port)))
+			if err != nil {
+				return fmt.Errorf("dev: %s cannot be used (%w); is another cluster running there? Stop it, or choose other addresses with --base", n.name, err)
+			}
+			if err := l.Close(); err != nil {
+				return fmt.Errorf("dev: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
 func printNextSteps(out io.Writer, plan []devNode) {
 	first := plan[0]
 	fmt.Fprintf(out, `
 Try next, in another terminal:
-  bin/dunlin status --admin %[2]s
-  echo '{"type":"greeting","data":{"hello":"world"}}' | bin/dunlin event append demo --http %[1]s
-  bin/dunlin event read demo --http %[1]s
+  %[5]s status --admin %[2]s
+  echo '{"type":"greeting","data":{"hello":"world"}}' | %[5]s event append demo --http %[1]s
+  %[5]s event read demo --http %[1]s
   curl -s '%[1]s/v1/streams/demo/events?limit=5'
   curl -s %[2]s/metrics | grep dunlin_coordinator
   kill -9 %[3]s      # then go on writing
 
 Ctrl-C stops the cluster; data stays in %[4]s.
-`, first.httpURL(), first.adminURL(), "PID-OF-A-NODE", filepath.Dir(first.dir))
+`, first.httpURL(), first.adminURL(), "PID-OF-A-NODE", filepath.Dir(first.dir), os.Args[0])
 }

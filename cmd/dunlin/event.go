@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -190,8 +191,18 @@ func writeEvent(out *bufio.Writer, ev client.Event) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(out, "%s,\"data\":%s}\n", head[:len(head)-1], ev.Data)
+	_, err = fmt.Fprintf(out, "%s,\"data\":%s}\n", head[:len(head)-1], oneLine(ev.Data))
 	return err
+}
+
+// oneLine replaces the line breaks between the tokens of JSON.
+func oneLine(data []byte) []byte {
+	return bytes.Map(func(r rune) rune {
+		if r == '\n' || r == '\r' {
+			return ' '
+		}
+		return r
+	}, data)
 }
 
 func readTable(cmd *cobra.Command, c *client.Client, stream string, o client.ReadOptions, out *bufio.Writer) error {
@@ -200,7 +211,7 @@ func readTable(cmd *cobra.Command, c *client.Client, stream string, o client.Rea
 		if err != nil {
 			return err
 		}
-		rows = append(rows, []string{ev.Time, ev.Type, string(ev.Data)})
+		rows = append(rows, []string{ev.Time, ev.Type, string(oneLine(ev.Data))})
 	}
 	return errors.Join(printTable(out, []string{"TIME", "TYPE", "DATA"}, rows), out.Flush())
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"io"
 	"time"
 
@@ -37,13 +36,12 @@ func appendLines(c *client.Client, in io.Reader, format, kind string) (func() ([
 			return wholeEvent(c, in, kind)
 		}, nil
 	case "lines":
-		next := scanLines(in)
+		scanner := newScanner(in)
 		return func() ([]byte, error) {
-			text, err := next()
-			if err != nil {
-				return nil, err
+			if scanner.Scan() { // as it stands, blank or indented
+				return plainEvent(c, bytes.TrimSuffix(scanner.Bytes(), []byte("\r")), kind), nil
 			}
-			return plainEvent(c, text, kind), nil
+			return nil, endOf(scanner)
 		}, nil
 	}
 	return nil, fmt.Errorf("--format is %q: give ndjson, json or lines", format)
@@ -51,19 +49,29 @@ func appendLines(c *client.Client, in io.Reader, format, kind string) (func() ([
 
 // scanLines gives the lines of a file that are not blank.
 func scanLines(in io.Reader) func() ([]byte, error) {
-	scanner := bufio.NewScanner(in)
-	scanner.Buffer(make([]byte, 64<<10), lineMax)
+	scanner := newScanner(in)
 	return func() ([]byte, error) {
 		for scanner.Scan() {
 			if text := bytes.TrimSpace(scanner.Bytes()); len(text) > 0 {
 				return bytes.Clone(text), nil
 			}
 		}
-		if err := scanner.Err(); err != nil {
-			return nil, fmt.Errorf("read the input: %w", err)
-		}
-		return nil, io.EOF
+		return nil, endOf(scanner)
 	}
+}
+
+func newScanner(in io.Reader) *bufio.Scanner {
+	scanner := bufio.NewScanner(in)
+	scanner.Buffer(make([]byte, 64<<10), lineMax)
+	return scanner
+}
+
+// endOf is why a scanner has ended: io.EOF at the end of the input.
+func endOf(scanner *bufio.Scanner) error {
+	if err := scanner.Err(); err != nil {
+		return fmt.Errorf("read the input: %w", err)
+	}
+	return io.EOF
 }
 
 // wholeEvent reads one event that may span lines, and makes it one.
@@ -112,8 +120,7 @@ func identify(c *client.Client, text []byte, kind string) []byte {
 // loadLines gives the lines of `event load`. key is how ids are made: empty,
 // "line", or the field of data that is the event's key.
 func loadLines(c *client.Client, in io.Reader, key string) func() ([]byte, error) {
-	scanner := bufio.NewScanner(in)
-	scanner.Buffer(make([]byte, 64<<10), lineMax)
+	scanner := newScanner(in)
 	number := uint32(0)
 	return func() ([]byte, error) {
 		for scanner.Scan() {
@@ -124,14 +131,11 @@ func loadLines(c *client.Client, in io.Reader, key string) func() ([]byte, error
 			}
 			line, err := keyed(c, bytes.Clone(text), key, number)
 			if err != nil {
-				return nil, fmt.Errorf("line %d: %w", number, err)
+				return nil, &client.BadLine{Line: int(number), Reason: err.Error()}
 			}
 			return line, nil
 		}
-		if err := scanner.Err(); err != nil {
-			return nil, fmt.Errorf("read the input: %w", err)
-		}
-		return nil, io.EOF
+		return nil, endOf(scanner)
 	}
 }
 
@@ -150,9 +154,7 @@ func keyed(c *client.Client, text []byte, key string, number uint32) ([]byte, er
 		return nil, errNeedsTime
 	}
 	if key == "line" {
-		h := fnv.New32a()
-		_, _ = h.Write(text) // a hash never fails
-		return splice(trimComma(prefix(event.LineID(ev.Time, number, h.Sum32()), "")), text), nil
+		return splice(trimComma(prefix(event.LineID(ev.Time, number, event.LineHash(text)), "")), text), nil
 	}
 	var data map[string]json.RawMessage
 	if err := json.Unmarshal(ev.Data, &data); err != nil || data[key] == nil {

@@ -204,7 +204,9 @@ func (r *report) finish(lines int, err error) error {
 	}
 	if r.form == Errors {
 		r.through = max(r.through, lines)
-		r.sayThrough(time.Now())
+		if r.said != r.through || lines == 0 {
+			r.sayThrough(time.Now())
+		}
 	}
 	if err != nil { // of no line: of the request
 		text, _ := json.Marshal(problem.Of(err)) // no field of it can fail

@@ -90,3 +90,12 @@ func AppendEvent(dst []byte, t *schema.TableView, row *coordinator.Row) ([]byte,
 	}
 	return event.AppendJSON(dst, nil, event.ID(values[0]), Cell(&row.Row, schema.EventsType), Cell(&row.Row, schema.EventsData)), nil
 }
+
+// AppendEventLine appends a row as a line of NDJSON.
+func AppendEventLine(dst []byte, t *schema.TableView, row *coordinator.Row) ([]byte, error) {
+	values, err := t.Shape.DecodeSuffix(row.Suffix)
+	if err != nil {
+		return dst, err
+	}
+	return event.AppendLine(dst, nil, event.ID(values[0]), Cell(&row.Row, schema.EventsType), Cell(&row.Row, schema.EventsData)), nil
+}
