@@ -20,7 +20,10 @@ import (
 const lineMax = 18 << 20
 
 func newEventCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "event", Short: "Append, load and read events"}
+	cmd := &cobra.Command{
+		Use: "event", Short: "Append, load and read events",
+		Example: "  dunlin event append sessions < events.ndjson\n  dunlin event load -f events.ndjson --key line\n  dunlin event read sessions --limit 10",
+	}
 	cmd.AddCommand(newEventAppend(), newEventLoad(), newEventRead())
 	return cmd
 }
@@ -28,6 +31,7 @@ func newEventCommand() *cobra.Command {
 func newEventAppend() *cobra.Command {
 	var nodes httpFlag
 	var level, format, kind string
+	var output outputFlag
 	cmd := &cobra.Command{
 		Use:   "append STREAM [FILE|-]",
 		Short: "Append events to a stream, as they come",
@@ -53,11 +57,12 @@ number of lines; lines, plain text, each line the data of an event.`,
 			if err != nil {
 				return &usageError{err}
 			}
-			return load(cmd, c, next, client.LoadOptions{Stream: args[0], Level: level})
+			return load(cmd, c, next, client.LoadOptions{Stream: args[0], Level: level}, output)
 		},
 	}
 	nodes.add(cmd)
 	levelFlag(cmd, "w", &level)
+	output.add(cmd, "table", "json")
 	cmd.Flags().StringVar(&format, "format", "ndjson", "what the input is: ndjson, json, or lines")
 	cmd.Flags().StringVar(&kind, "type", "", "type of events that name none")
 	return cmd
@@ -66,6 +71,7 @@ number of lines; lines, plain text, each line the data of an event.`,
 func newEventLoad() *cobra.Command {
 	var nodes httpFlag
 	var level, file, key string
+	var output outputFlag
 	cmd := &cobra.Command{
 		Use:   "load -f FILE.ndjson",
 		Short: "Load events of many streams from a file",
@@ -75,6 +81,9 @@ content; any other word names a field of the event's data that is sent as its ke
 		Example: "  dunlin event load -f events.ndjson --key line\n  dunlin event load -f orders.ndjson --key order_id --w all",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if file == "" {
+				return &usageError{errors.New("-f is missing: name the file to load, or - for standard input")}
+			}
 			in, closeInput, err := openInput(cmd, []string{file})
 			if err != nil {
 				return fmt.Errorf("event load: %w", err)
@@ -84,14 +93,14 @@ content; any other word names a field of the event's data that is sent as its ke
 			if err != nil {
 				return &usageError{err}
 			}
-			return load(cmd, c, loadLines(c, in, key), client.LoadOptions{Level: level})
+			return load(cmd, c, loadLines(c, in, key), client.LoadOptions{Level: level}, output)
 		},
 	}
 	nodes.add(cmd)
 	levelFlag(cmd, "w", &level)
+	output.add(cmd, "table", "json")
 	cmd.Flags().StringVarP(&file, "file", "f", "", "file to load; - is standard input")
 	cmd.Flags().StringVar(&key, "key", "", "make a repeated load idempotent: line, or the name of a field of data")
-	_ = cmd.MarkFlagRequired("file") // the flag was just added
 	return cmd
 }
 
@@ -108,24 +117,42 @@ func openInput(cmd *cobra.Command, args []string) (io.Reader, func(), error) {
 }
 
 // load streams lines, draws progress, and says what became of them.
-func load(cmd *cobra.Command, c *client.Client, next func() ([]byte, error), o client.LoadOptions) error {
+func load(cmd *cobra.Command, c *client.Client, next func() ([]byte, error), o client.LoadOptions, output outputFlag) error {
 	if interactive() {
 		bar := progressbar.NewOptions64(-1, progressbar.OptionSetWriter(os.Stderr), progressbar.OptionSetItsString("events"), progressbar.OptionShowIts(), progressbar.OptionShowCount(), progressbar.OptionClearOnFinish())
 		o.Progress = func(accepted, failed int) { _ = bar.Set(accepted + failed) } // a bar that cannot be drawn changes nothing
 		defer func() { _ = bar.Finish() }()
 	}
 	result, err := c.Load(cmd.Context(), next, o)
+	if result.Failed > 0 && err == nil {
+		err = fmt.Errorf("%d lines were refused", result.Failed)
+	}
+	return errors.Join(printLoaded(cmd, result, output), err)
+}
+
+// printLoaded says what became of the lines; as text the refused ones go to
+// standard error.
+func printLoaded(cmd *cobra.Command, result client.LoadResult, output outputFlag) error {
+	type refused struct {
+		Line   int    `json:"line"`
+		Detail string `json:"detail"`
+	}
+	answer := struct {
+		Stored  int       `json:"stored"`
+		Refused int       `json:"refused"`
+		Errors  []refused `json:"errors"`
+	}{result.Accepted, result.Failed, []refused{}}
 	for _, e := range result.Errors {
-		fmt.Fprintf(cmd.ErrOrStderr(), "line %d: %s\n", e.Line, e.Problem.Detail)
+		answer.Errors = append(answer.Errors, refused{e.Line, e.Problem.Detail})
 	}
-	fmt.Fprintf(cmd.OutOrStdout(), "%d stored, %d refused\n", result.Accepted, result.Failed)
-	switch {
-	case err != nil:
-		return err
-	case result.Failed > 0:
-		return fmt.Errorf("%d lines were refused", result.Failed)
+	if output.json() {
+		return printJSON(cmd.OutOrStdout(), answer)
 	}
-	return nil
+	for _, e := range answer.Errors {
+		fmt.Fprintf(cmd.ErrOrStderr(), "line %d: %s\n", e.Line, e.Detail)
+	}
+	_, err := fmt.Fprintf(cmd.OutOrStdout(), "%d stored, %d refused\n", answer.Stored, answer.Refused)
+	return err
 }
 
 func newEventRead() *cobra.Command {

@@ -11,7 +11,10 @@ import (
 )
 
 func newKVCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "kv", Short: "Put, get and delete values by bucket and key"}
+	cmd := &cobra.Command{
+		Use: "kv", Short: "Put, get and delete values by bucket and key",
+		Example: "  dunlin kv put settings colour blue\n  dunlin kv get settings colour",
+	}
 	cmd.AddCommand(newKVPut(), newKVGet(), newKVDelete())
 	return cmd
 }
@@ -49,6 +52,7 @@ func newKVPut() *cobra.Command {
 func newKVGet() *cobra.Command {
 	var nodes httpFlag
 	var level string
+	var output outputFlag
 	cmd := &cobra.Command{
 		Use:     "get BUCKET KEY",
 		Short:   "Print a value as it was stored",
@@ -64,6 +68,13 @@ func newKVGet() *cobra.Command {
 				return fmt.Errorf("kv get: %w", err)
 			}
 			out := cmd.OutOrStdout()
+			if output.json() {
+				return printJSON(out, struct {
+					Value       []byte `json:"value"` // base64
+					ContentType string `json:"content_type"`
+					Timestamp   int64  `json:"timestamp"`
+				}{v.Data, v.ContentType, v.Timestamp})
+			}
 			if _, err := out.Write(v.Data); err != nil {
 				return err
 			}
@@ -74,6 +85,7 @@ func newKVGet() *cobra.Command {
 		},
 	}
 	nodes.add(cmd)
+	output.add(cmd, "raw", "json")
 	levelFlag(cmd, "r", &level)
 	return cmd
 }

@@ -72,11 +72,43 @@ reads and writes tuned per request, last write wins, over a Pebble LSM store.`,
 	}
 	root.SetVersionTemplate("dunlin {{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	root.Example = `  dunlin dev                                  # a cluster on this machine
+  dunlin event append sessions < events.ndjson
+  dunlin status`
 	root.AddCommand(
 		newServeCommand(), newDevCommand(),
 		newStatusCommand(), newLayoutCommand(), newTableCommand(),
 		newEventCommand(), newKVCommand(), newBenchCommand(),
 		newVersionCommand(),
 	)
+	checkArguments(root)
 	return root
+}
+
+// checkArguments makes wrong arguments usage errors, on every command, and gives
+// commands that only group others an answer to an unknown name.
+func checkArguments(cmd *cobra.Command) {
+	check := cmd.Args
+	if cmd.HasSubCommands() {
+		check = func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return fmt.Errorf("unknown command %q for %q", args[0], cmd.CommandPath())
+			}
+			return nil
+		}
+		if cmd.RunE == nil {
+			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		}
+	}
+	if check != nil {
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return &usageError{err}
+			}
+			return nil
+		}
+	}
+	for _, child := range cmd.Commands() {
+		checkArguments(child)
+	}
 }

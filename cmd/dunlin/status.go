@@ -179,9 +179,10 @@ func printLayout(out io.Writer, l admin.Layout) error {
 }
 
 func newTableCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "table", Short: "Change tables"}
+	cmd := &cobra.Command{Use: "table", Short: "Change tables", Example: "  dunlin table set dunlin.events --retention 30d"}
 	var port adminFlag
 	var retention string
+	var output outputFlag
 	set := &cobra.Command{
 		Use:   "set KEYSPACE.TABLE",
 		Short: "Change a table's settings",
@@ -198,15 +199,19 @@ come back when the retention is raised again.`,
 			if err != nil {
 				return &usageError{err}
 			}
-			if _, err := c.SetRetention(cmd.Context(), args[0], retention); err != nil {
+			raw, err := c.SetRetention(cmd.Context(), args[0], retention)
+			if err != nil {
 				return fmt.Errorf("table set: %w", err)
+			}
+			if output.json() {
+				return show(cmd.OutOrStdout(), output, raw, nil, nil)
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: retention %s\n", args[0], retention)
 			return err
 		},
 	}
 	set.Flags().StringVar(&retention, "retention", "", "how long windows are kept after their end: 30d, 26w, 36h, or unlimited")
-	_ = set.MarkFlagRequired("retention") // the flag was just added
+	output.add(set, "table", "json")
 	port.add(set)
 	cmd.AddCommand(set)
 	return cmd

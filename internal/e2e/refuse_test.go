@@ -48,7 +48,7 @@ func TestRefusals(t *testing.T) {
 		{"unknown flag", serve("--zoen", "a"), 2, "--zoen"},
 		{"unknown setting", serve("--config", writeFile(t, "zoen: a"), "--data-dir", filepath.Join(empty, "d")), 2, "zoen"},
 		{"bad setting", serve("--clock-max-skew", "soon", "--data-dir", filepath.Join(empty, "d")), 2, "max"},
-		{"unknown command", []string{"sevre"}, 1, "sevre"},
+		{"unknown command", []string{"sevre"}, 2, "sevre"},
 		{"bad level", []string{"event", "read", "s", "--r", "most", "--http", member.url()}, 1, "most"},
 		{"bad line", []string{"event", "append", "s", writeFile(t, `{"data":}`), "--http", member.url()}, 1, "line 1"},
 	} {
