@@ -39,10 +39,15 @@ func (p *peer) run(ctx context.Context) {
 		if time.Duration(p.t.now()-began) > 2*p.t.cfg.BackoffMax {
 			failures = 0
 		}
+		select {
+		case <-p.back: // it was there before; only who comes back now is dialled at once
+		default:
+		}
 		p.t.complain(&p.quiet, "connection to peer ended", "peer", p.ID, "address", p.Address, "error", err)
 		select {
 		case <-ctx.Done():
 		case <-time.After(p.t.backoff(failures)):
+		case <-p.back:
 		}
 		failures++
 	}

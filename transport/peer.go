@@ -63,6 +63,7 @@ type peer struct {
 	t     *Transport
 	local bool
 	wake  chan struct{} // the queue has become non-empty
+	back  chan struct{} // the peer has dialled us: it can be dialled again at once
 	stop  context.CancelFunc
 
 	mu         sync.Mutex // guards slots, queue, up, closing, requestMax
@@ -89,6 +90,7 @@ func newPeer(t *Transport, p Peer) *peer {
 	return &peer{
 		Peer: p, t: t, local: p.ID == t.env.Self,
 		wake:       make(chan struct{}, 1),
+		back:       make(chan struct{}, 1),
 		slots:      slot.New[owner](t.cfg.Slots, t.cfg.QueueBytes),
 		queue:      wire.Queue{Pool: t.pool, Target: t.cfg.FrameBytes},
 		requestMax: t.cfg.RequestBytes,

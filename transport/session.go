@@ -113,6 +113,9 @@ func (s *session) greet(stream grpc.ServerStream) error {
 		return status.Error(codes.PermissionDenied, "not admitted there: "+g.err.Error())
 	}
 	s.from = g.hello
+	if p := s.t.peer(g.hello.Node); p != nil {
+		poke(p.back)
+	}
 	return s.t.sendHello(stream, ours)
 }
 
