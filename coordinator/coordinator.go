@@ -45,8 +45,9 @@ type Env struct {
 	Seal func(ctx context.Context) error
 	// CatchUp returns once View has reached version, which from is known to have.
 	CatchUp func(ctx context.Context, from ring.NodeID, version uint64) error
-	// Skew refuses writes while this node's clock is off from its peers'; may be nil.
-	Skew func() error
+	// Unfit says why this node may coordinate no writes: its clock is off, or its
+	// peers refuse it. Nil: it always may.
+	Unfit func() error
 	// Rand spreads reads over equally near replicas; nobody else may use it.
 	Rand       *rand.Rand
 	Logger     *slog.Logger

@@ -76,7 +76,7 @@ func (e *SkewedError) Error() string {
 	if e.Client {
 		return "coordinator: the " + e.Field + " is refused: " + e.Err.Error()
 	}
-	return "coordinator: this node's clock cannot be trusted: " + e.Err.Error()
+	return "coordinator: this node takes no writes: " + e.Err.Error()
 }
 
 // Unwrap returns the clock's error.

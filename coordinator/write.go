@@ -100,8 +100,8 @@ func (c *Coordinator) NewWrite(ctx context.Context, opts WriteOptions) (*Write, 
 // stamp gives a write its timestamp, and the time when it was accepted. It waits
 // for the clock's ceiling to rise only if it must.
 func (c *Coordinator) stamp(ctx context.Context, opts WriteOptions, deadline time.Time) (timestamp, born hlc.Timestamp, err error) {
-	if c.env.Skew != nil {
-		if err := c.env.Skew(); err != nil {
+	if c.env.Unfit != nil {
+		if err := c.env.Unfit(); err != nil {
 			return 0, 0, &SkewedError{Err: err}
 		}
 	}

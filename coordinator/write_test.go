@@ -435,7 +435,7 @@ func TestStamps(t *testing.T) {
 		if _, err := c.Read(t.Context(), &ReadRequest{Table: cl.current().Table(testTable), Options: ReadOptions{Session: far}}); err == nil {
 			t.Error("a read with a session an hour ahead is accepted")
 		}
-		c.env.Skew = func() error { return errors.New("off by 9 s from most peers") }
+		c.env.Unfit = func() error { return errors.New("off by 9 s from most peers") }
 		var skewed *SkewedError
 		if _, err := c.NewWrite(t.Context(), WriteOptions{}); !errors.As(err, &skewed) || skewed.Client {
 			t.Errorf("with a skewed clock: %v", err)

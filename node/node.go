@@ -46,6 +46,7 @@ type Node struct {
 	membership *membership.Membership
 
 	skew    atomic.Pointer[skewError] // why writes are refused; nil: they are not
+	outcast atomic.Pointer[error]     // why most peers refuse this node; nil: they do not
 	serving atomic.Bool               // clients are served; /readyz adds what else must hold
 }
 
@@ -98,7 +99,7 @@ func (n *Node) build() error {
 	server.Replica = n.replica
 	n.coordinator, err = coordinator.New(n.cfg.coordinator(), coordinator.Env{
 		Self: n.catalog.Self(), View: n.catalog.View, Peers: n.transport, Liveness: liveness{n}, Clock: n.clock,
-		Seal: n.catalog.Seal, CatchUp: n.catalog.CatchUp, Skew: n.skewed, Rand: n.env.random(2),
+		Seal: n.catalog.Seal, CatchUp: n.catalog.CatchUp, Unfit: n.unfit, Rand: n.env.random(2),
 		Logger: n.log, Registerer: n.env.Registry,
 	})
 	if err != nil {

@@ -52,6 +52,7 @@ func (n *Node) start(ctx context.Context, g *group) error {
 		return err
 	}
 	g.start("skew", n.job(job{name: "skew", every: skewEvery, step: n.checkSkew}))
+	g.start("refused", n.job(job{name: "refused", every: skewEvery, step: n.checkRefused}))
 	g.start("floors", n.job(job{name: "floors", every: time.Minute, step: n.advanceFloors}))
 	g.start("coordinator", n.coordinator.Run)
 	g.start("http", n.doors.runHTTP)
@@ -128,7 +129,7 @@ func (n *Node) Unready() []string {
 	if !n.serving.Load() {
 		reasons = append(reasons, "this node is starting or stopping")
 	}
-	if err := n.skewed(); err != nil {
+	if err := n.unfit(); err != nil {
 		reasons = append(reasons, err.Error())
 	}
 	for _, p := range n.transport.Status() {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/dunlindb/dunlin/hlc"
@@ -271,6 +272,11 @@ func (t *Transport) seen(from ring.NodeID, version uint64) {
 	}
 }
 
+// RefusedError is why a peer did not admit this node's hello.
+type RefusedError struct{ Reason string }
+
+func (e *RefusedError) Error() string { return e.Reason }
+
 // endOf explains the end of a stream: the reason for which ctx was cancelled,
 // if it was, or what gRPC says.
 func endOf(ctx context.Context, err error) error {
@@ -283,6 +289,9 @@ func endOf(ctx context.Context, err error) error {
 		return errors.New("the peer ended the stream")
 	}
 	if s, ok := status.FromError(err); ok && s.Message() != "" {
+		if s.Code() == codes.PermissionDenied {
+			return &RefusedError{Reason: s.Message()}
+		}
 		return errors.New(s.Message())
 	}
 	return err

@@ -38,7 +38,7 @@ var kinds = map[string]string{
 	"overloaded":         "Too much work at a time",
 	"unavailable":        "Too few replicas are alive",
 	"timeout":            "Too few replicas answered in time",
-	"skewed":             "This node's clock cannot be trusted",
+	"skewed":             "This node takes no writes",
 	"not-serving":        "This node is not serving now",
 	"canceled":           "The request was given up",
 	"internal":           "Something is wrong with this node",

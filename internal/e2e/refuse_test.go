@@ -136,6 +136,13 @@ func TestOlderCopyIsRefused(t *testing.T) {
 	await(t, 10*time.Second, "the older copy to say why it is alone", func() bool {
 		return strings.Contains(last.log.String(), "wipe the directory and replace the node")
 	})
+	await(t, 10*time.Second, "the older copy to be unready", func() bool {
+		status, body := get(last.admin() + "/readyz")
+		return status == 503 && strings.Contains(body, "refuse this node")
+	})
+	if a := post(t, last, "w=one&timeout=2s"); a.status != 503 {
+		t.Errorf("the older copy takes writes: %+v", a)
+	}
 	if _, err := c.Append(t.Context(), "s", client.Event{Data: []byte(`2`)}, "two"); err != nil {
 		t.Errorf("the other two: %v", err)
 	}

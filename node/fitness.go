@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -89,7 +90,52 @@ func (n *Node) measureOffsets(ctx context.Context) {
 	}
 }
 
-// skewed says why this node refuses to coordinate writes; nil if it does not.
+// refused says why most peers do not let this node in, such as that its directory
+// is an older copy of itself; nil if they do.
+func (n *Node) refused() error {
+	peers := n.transport.Status()
+	count := 0
+	var reason *transport.RefusedError
+	for _, p := range peers {
+		if !p.Connected && p.Err != nil && errors.As(p.Err, &reason) {
+			count++
+		}
+	}
+	if 2*count <= len(peers) {
+		return nil
+	}
+	return fmt.Errorf("%d of %d peers refuse this node: %w", count, len(peers), reason)
+}
+
+// unfit says why this node coordinates no writes; nil if it does.
+func (n *Node) unfit() error {
+	if err := n.skewed(); err != nil {
+		return err
+	}
+	if p := n.outcast.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// checkRefused is a job that keeps what unfit says, since asking costs a lock a
+// peer.
+func (n *Node) checkRefused(context.Context) (idle bool, err error) {
+	refused := n.refused()
+	before := n.outcast.Load()
+	switch {
+	case refused == nil:
+		n.outcast.Store(nil)
+	default:
+		n.outcast.Store(&refused)
+		if before == nil {
+			n.log.Error("this node takes no requests", "error", refused)
+		}
+	}
+	return true, nil
+}
+
+// skewed says that this node's clock is off; nil if it is not.
 func (n *Node) skewed() error {
 	if e := n.skew.Load(); e != nil {
 		return e
