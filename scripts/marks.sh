@@ -47,7 +47,7 @@ settle() { # until the nodes' CPU stands still: compactions are done
   done
 }
 
-echo "== end to end: cluster CPU per acknowledged event (W=2, N=3, 256 bytes, 64 clients, batch 100, sync) ÷ 3 × raw Pebble CPU a row"
+echo "== end to end: cluster CPU per acknowledged event (W=2, N=3, 256 bytes, 64 clients, batch 100, sync) ÷ 3 × raw Pebble CPU a row at the same pace"
 urls=http://$BASE.1:7480,http://$BASE.2:7480,http://$BASE.3:7480
 for round in $(seq "$ROUNDS"); do
   bin/dunlin dev --dir "$work/dev" --wipe --base "$BASE.1" > "$work/dev.log" 2>&1 &
@@ -60,7 +60,7 @@ for round in $(seq "$ROUNDS"); do
   events=$(python3 -c "import json,sys; print(json.load(open('$work/bench.json'))['writes']['events'])")
   failed=$(python3 -c "import json,sys; print(json.load(open('$work/bench.json'))['writes']['failed'])")
   kill -INT "$dev_pid"; wait "$dev_pid" || true; dev_pid=
-  raw=$("$work/storage.test" -test.run '^$' -test.bench MarkApply -test.benchtime 1x -marks.bytes $((events * 320)) -marks.rounds 1 | metric raw-cpu-us/row)
+  raw=$("$work/storage.test" -test.run '^$' -test.bench MarkApply -test.benchtime 1x -marks.bytes $((events * 320)) -marks.rate $((events / SECONDS_EACH)) -marks.rounds 1 | metric raw-cpu-us/row)
   awk -v r="$round" -v ms=$((after - before)) -v n="$events" -v f="$failed" -v raw="$raw" 'BEGIN {
     e = ms * 1000 / n; printf "round %d: %d events, %d failed, %.2f us a cluster event, raw Pebble %.2f us a row, ratio %.2f\n", r, n, f, e, raw, e / (3 * raw) }' | tee -a "$work/ratios"
 done

@@ -21,6 +21,7 @@ import (
 
 var (
 	marksBytes  = flag.Int64("marks.bytes", 16<<20, "bytes that each side of BenchmarkMarkApply writes in a round")
+	marksRate   = flag.Int("marks.rate", 0, "rows a second that each side of BenchmarkMarkApply writes; 0: as many as it can")
 	marksRounds = flag.Int("marks.rounds", 1, "rounds of BenchmarkMarkApply")
 )
 
@@ -97,17 +98,26 @@ func markGroups(seed uint64, writer int) func(n int) [][2][]byte {
 }
 
 // markRun lets writers write until the volume is reached and the store is idle,
-// and returns µs of CPU a row.
+// and returns µs of CPU a row. The pace matters: the slower rows come, the oftener
+// Pebble compacts them, so sides are comparable only at the same rate.
 func markRun(b *testing.B, seed uint64, db *pebble.DB, write func([][2][]byte)) float64 {
 	rows := *marksBytes / markRow
 	var left atomic.Int64
 	left.Store(rows)
-	before := cpuTime(b)
+	start, before := time.Now(), cpuTime(b)
 	var wg sync.WaitGroup
 	for w := range markWriters {
 		wg.Go(func() {
 			next := markGroups(seed, w)
-			for left.Add(-markGroup) >= 0 {
+			for {
+				remaining := left.Add(-markGroup)
+				if remaining < 0 {
+					return
+				}
+				if *marksRate > 0 {
+					due := time.Duration(rows-remaining) * time.Second / time.Duration(*marksRate)
+					<-time.After(time.Until(start.Add(due)))
+				}
 				write(next(markGroup))
 			}
 		})
