@@ -6,6 +6,7 @@ import (
 
 	"github.com/dunlindb/dunlin/hlc"
 	"github.com/dunlindb/dunlin/record"
+	"github.com/dunlindb/dunlin/ring"
 	"github.com/dunlindb/dunlin/token"
 )
 
@@ -16,6 +17,9 @@ type Group struct {
 	Version uint64
 	// Born is when a coordinator first accepted the group; hints keep it.
 	Born hlc.Timestamp
+	// Owner is the replica that the receiver shall hold the group for, durably, as
+	// a hint; zero: the receiver is a replica itself.
+	Owner ring.NodeID
 	// Count is the number of entries.
 	Count int
 	// Entries are record entries (key and fragment) sorted by key; at most

@@ -8,6 +8,7 @@ import (
 
 	"github.com/dunlindb/dunlin/hlc"
 	"github.com/dunlindb/dunlin/record"
+	"github.com/dunlindb/dunlin/ring"
 	"github.com/dunlindb/dunlin/token"
 )
 
@@ -17,9 +18,10 @@ import (
 // ErrPayload says that bytes are not what their kind promises.
 var ErrPayload = errors.New("item does not match its kind's layout")
 
-const groupHeaderSize = 20
+const groupHeaderSize = 21 // without an owner
 
 const (
+	flagOwner          = 1 << 0 // group
 	flagReverse        = 1 << 0 // read
 	flagDigest         = 1 << 1 // read
 	flagStart          = 1 << 2 // read: Start is not nil
@@ -32,29 +34,38 @@ const (
 )
 
 // GroupSize is the length of a group's payload.
-func GroupSize(g *Group) int { return groupHeaderSize + len(g.Entries) }
+func GroupSize(g *Group) int {
+	n := groupHeaderSize + len(g.Entries)
+	if g.Owner != (ring.NodeID{}) {
+		n += len(g.Owner)
+	}
+	return n
+}
 
-// AppendGroup appends version u64 | born i64 | count u32 | entries.
+// AppendGroup appends version u64 | born i64 | count u32 | flags u8 | owner? | entries.
 func AppendGroup(dst []byte, g *Group) []byte {
+	owned := g.Owner != (ring.NodeID{})
 	dst = binary.BigEndian.AppendUint64(dst, g.Version)
 	dst = binary.BigEndian.AppendUint64(dst, uint64(g.Born))
 	dst = binary.BigEndian.AppendUint32(dst, uint32(g.Count))
+	dst = append(dst, flag(owned, flagOwner))
+	if owned {
+		dst = append(dst, g.Owner[:]...)
+	}
 	return append(dst, g.Entries...)
 }
 
 // DecodeGroup is the inverse of AppendGroup; Entries alias b.
 func DecodeGroup(b []byte) (Group, error) {
-	if len(b) < groupHeaderSize {
-		return Group{}, ErrPayload
+	r := reader{b: b}
+	g := Group{Version: r.u64(), Born: hlc.Timestamp(r.u64()), Count: int(r.u32())}
+	if r.flags(flagOwner)&flagOwner != 0 {
+		copy(g.Owner[:], r.take(len(g.Owner)))
+		r.bad = r.bad || g.Owner == (ring.NodeID{})
 	}
-	g := Group{
-		Version: binary.BigEndian.Uint64(b),
-		Born:    hlc.Timestamp(binary.BigEndian.Uint64(b[8:])),
-		Count:   int(binary.BigEndian.Uint32(b[16:])),
-		Entries: b[groupHeaderSize:],
-	}
+	g.Entries = r.b
 	// An entry has at least its two lengths.
-	if g.Count == 0 || g.Count > len(g.Entries)/2 {
+	if r.bad || g.Count == 0 || g.Count > len(g.Entries)/2 {
 		return Group{}, ErrPayload
 	}
 	return g, nil

@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/dunlindb/dunlin/hlc"
+	"github.com/dunlindb/dunlin/ring"
 	"github.com/dunlindb/dunlin/token"
 )
 
@@ -117,13 +118,22 @@ func TestAnswersRoundTrip(t *testing.T) {
 }
 
 func TestGroupRoundTrip(t *testing.T) {
-	g := Group{Version: 1 << 60, Born: -5, Count: 2, Entries: []byte("four")}
-	b := AppendGroup(nil, &g)
-	if len(b) != GroupSize(&g) {
-		t.Fatalf("%d bytes, size says %d", len(b), GroupSize(&g))
+	for _, g := range []Group{
+		{Version: 1 << 60, Born: -5, Count: 2, Entries: []byte("four")},
+		{Count: 1, Owner: ring.NodeID{1, 15: 2}, Entries: []byte("four")},
+	} {
+		b := AppendGroup(nil, &g)
+		if len(b) != GroupSize(&g) {
+			t.Fatalf("%d bytes, size says %d", len(b), GroupSize(&g))
+		}
+		if got, err := DecodeGroup(b); err != nil || !reflect.DeepEqual(got, g) {
+			t.Fatalf("got %+v, error %v; want %+v", got, err, g)
+		}
 	}
-	if got, err := DecodeGroup(b); err != nil || !reflect.DeepEqual(got, g) {
-		t.Fatalf("got %+v, error %v; want %+v", got, err, g)
+	nobody := AppendGroup(nil, &Group{Count: 1, Owner: ring.NodeID{1}, Entries: []byte("four")})
+	clear(nobody[groupHeaderSize:][:16])
+	if _, err := DecodeGroup(nobody); err == nil {
+		t.Error("a group held for nobody was accepted")
 	}
 	for _, bad := range []Group{{Entries: []byte("no count")}, {Count: 3, Entries: []byte("four")}, {Count: 1 << 31, Entries: []byte("many")}} {
 		if _, err := DecodeGroup(AppendGroup(nil, &bad)); err == nil {
