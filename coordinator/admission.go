@@ -2,11 +2,9 @@ package coordinator
 
 import (
 	"sync"
-	"time"
-)
 
-// retryAfter is what overloaded answers suggest to clients.
-const retryAfter = time.Second
+	"github.com/dunlindb/dunlin/coordinator/quorum"
+)
 
 // admission bounds the work in flight and knows when all of it has ended.
 type admission struct {
@@ -34,9 +32,9 @@ func (a *admission) beginWrite(bytes int64) error {
 	case a.stopping:
 		return ErrStopping
 	case a.inFlight > 0 && a.inFlight+bytes > a.cfg.InFlightBytes:
-		return &OverloadedError{Local: true, Detail: "too many bytes of writes in flight", RetryAfter: retryAfter}
+		return &OverloadedError{Local: true, Detail: "too many bytes of writes in flight", RetryAfter: quorum.RetryAfter}
 	case a.straggling >= a.cfg.StragglerBytes:
-		return &OverloadedError{Local: true, Detail: "too many answered writes wait for slow replicas", RetryAfter: retryAfter}
+		return &OverloadedError{Local: true, Detail: "too many answered writes wait for slow replicas", RetryAfter: quorum.RetryAfter}
 	}
 	a.inFlight += bytes
 	a.open++
@@ -67,7 +65,7 @@ func (a *admission) beginRead() error {
 	case a.stopping:
 		return ErrStopping
 	case a.reads >= a.cfg.Reads:
-		return &OverloadedError{Local: true, Detail: "too many reads in flight", RetryAfter: retryAfter}
+		return &OverloadedError{Local: true, Detail: "too many reads in flight", RetryAfter: quorum.RetryAfter}
 	}
 	a.reads++
 	a.open++

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dunlindb/dunlin/coordinator/quorum"
 	"github.com/dunlindb/dunlin/ring"
 	"github.com/dunlindb/dunlin/transport"
 )
@@ -21,7 +22,7 @@ type group struct {
 	placement int
 
 	mu      sync.Mutex // guards the fields below once the group is sent
-	tracker tracker
+	tracker quorum.Tracker
 	codes   []int16 // by replica: its verdict's code, or one of the below
 	detail  string
 	newer   uint64 // the newest catalog version that a replica told of
@@ -54,8 +55,8 @@ func (g *group) Done(tag uint32, v transport.Verdict) {
 		w.c.metrics.missed(v.Code, g.wire.Count)
 	}
 	g.mu.Lock()
-	before := g.tracker.outcome()
-	after := g.tracker.add(v.Code)
+	before := g.tracker.Outcome()
+	after := g.tracker.Add(v.Code)
 	g.codes[tag] = int16(v.Code)
 	if v.Detail != "" {
 		g.detail = v.Detail
@@ -64,7 +65,7 @@ func (g *group) Done(tag uint32, v transport.Verdict) {
 		g.newer, g.from = v.Version, w.view.Ring.Member(g.members[tag]).ID
 	}
 	g.mu.Unlock()
-	if before == open && after != open {
+	if before == quorum.Open && after != quorum.Open {
 		w.decide()
 	}
 	w.forget()
@@ -159,7 +160,7 @@ func (w *Write) prepare(g *group) (alive int, err error) {
 	if alive < need {
 		return 0, &UnavailableError{Need: need, Alive: alive}
 	}
-	g.tracker = newTracker(need, alive)
+	g.tracker = quorum.NewTracker(need, alive)
 	for tag, member := range g.members {
 		if w.members[member] > 0 {
 			g.codes[tag] = codePending
@@ -197,8 +198,8 @@ func (w *Write) report() {
 		g, r := &w.groups[i], &w.result.groups[i]
 		if r.Err == nil {
 			g.mu.Lock()
-			r.Acks = int(g.tracker.acks)
-			r.Err = g.tracker.err(true, g.table, g.detail)
+			r.Acks = int(g.tracker.Acks)
+			r.Err = g.tracker.Err(true, g.table, g.detail)
 			g.mu.Unlock()
 		}
 		if w.opts.Receipt {
@@ -277,7 +278,7 @@ func (w *Write) stale() (groups map[int32]bool, version uint64, from ring.NodeID
 	for i := range w.groups {
 		g := &w.groups[i]
 		g.mu.Lock()
-		if w.result.groups[i].Err != nil && g.tracker.retry() {
+		if w.result.groups[i].Err != nil && g.tracker.Retry() {
 			if groups == nil {
 				groups = map[int32]bool{}
 			}

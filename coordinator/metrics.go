@@ -24,7 +24,7 @@ const (
 var opNames = [ops]string{"write", "read", "scan"}
 
 // levels are the metric labels of levels: names, and numbers up to MaxCount.
-const levels = MaxCount + 2
+const levels = MaxCount + 3
 
 // metrics are the coordinator's counters. What the hot path counts is looked up
 // once.
@@ -105,13 +105,24 @@ func gauge(name, help string, f func() float64) prometheus.Collector {
 
 // levelAt and levelIndex number the levels for the table of histograms.
 func levelAt(i int) Level {
-	if i == levels-1 {
+	switch i {
+	case levels - 1:
 		return All
+	case levels - 2:
+		return Any
 	}
 	return Level(i)
 }
 
-func levelIndex(l Level) int { return min(int(l), levels-1) }
+func levelIndex(l Level) int {
+	switch l {
+	case All:
+		return levels - 1
+	case Any:
+		return levels - 2
+	}
+	return min(int(l), MaxCount)
+}
 
 // observe records how long a request took.
 func (m *metrics) observe(o op, l Level, d time.Duration) {

@@ -87,7 +87,7 @@ func (c *Coordinator) read(ctx context.Context, req *ReadRequest, start time.Tim
 		if err == nil {
 			return r.result(req, start), nil
 		}
-		if retried || !r.failures.retry() {
+		if retried || !r.failures.Retry() {
 			return nil, err
 		}
 		newer, ok := c.newer(ctx, view, r.from, r.newest)

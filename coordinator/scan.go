@@ -190,7 +190,7 @@ func (c *Coordinator) scanRange(ctx context.Context, view *schema.View, table ui
 			MaxRows: rows, MaxBytes: c.cfg.PageBytes, Now: c.env.Clock.Physical().Unix(),
 		})
 		g.stop()
-		if err == nil || retried || !g.failures.retry() {
+		if err == nil || retried || !g.failures.Retry() {
 			return answer, err
 		}
 		newer, ok := c.newer(ctx, view, g.from, g.newest)
