@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/dunlindb/dunlin/coordinator/admission"
+	"github.com/dunlindb/dunlin/coordinator/cursor"
 	"github.com/dunlindb/dunlin/coordinator/quorum"
 )
 
@@ -12,15 +14,16 @@ import (
 var ErrNoCatalog = errors.New("coordinator: this node has no catalog yet: it has not joined a cluster")
 
 // ErrStopping means that this node is shutting down; another one may serve.
-var ErrStopping = errors.New("coordinator: this node is stopping; ask another one")
+var ErrStopping = admission.ErrStopping
 
-// The errors of levels and quorums that are not reached.
+// The errors of levels and quorums that are not reached, and of cursors.
 type (
 	UnavailableError  = quorum.UnavailableError
 	TimeoutError      = quorum.TimeoutError
 	OverloadedError   = quorum.OverloadedError
 	LevelError        = quorum.LevelError
 	UnknownTableError = quorum.UnknownTableError
+	CursorError       = cursor.Error
 )
 
 // SkewedError: a timestamp lies too far ahead. Client says whose fault it is:
@@ -71,13 +74,4 @@ type RetiredError struct {
 // Error describes the error for people.
 func (e *RetiredError) Error() string {
 	return fmt.Sprintf("coordinator: %s keeps nothing from before %s", e.Table, e.Floor.UTC().Format(time.RFC3339))
-}
-
-// CursorError: a page cursor that was not made by this version of Dunlin, was
-// damaged, or belongs to another request.
-type CursorError struct{ Reason string }
-
-// Error describes the error for people.
-func (e *CursorError) Error() string {
-	return "coordinator: the cursor is not valid: " + e.Reason + "; begin again without one"
 }

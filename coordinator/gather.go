@@ -141,9 +141,9 @@ func (g *gather[A]) ask(i int, digest bool, question func(context.Context, ring.
 	c.pending++
 	c.asked = time.Now()
 	start, id := c.asked, c.id
-	g.c.admission.beginTask()
+	g.c.admission.BeginTask()
 	go func() {
-		defer g.c.admission.endTask()
+		defer g.c.admission.EndTask()
 		a, err := question(g.ctx, id)
 		g.replies <- reply[A]{candidate: i, digest: digest, answer: a, err: err, took: time.Since(start)}
 	}()

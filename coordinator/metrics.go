@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/dunlindb/dunlin/coordinator/admission"
 	"github.com/dunlindb/dunlin/hlc"
 	"github.com/dunlindb/dunlin/transport"
 )
@@ -39,9 +40,15 @@ type metrics struct {
 	rowsRead    prometheus.Counter
 	mismatches  prometheus.Counter
 	shortReads  prometheus.Counter
+	conflicts   prometheus.Counter
+
+	repairs        *prometheus.CounterVec
+	repairFailures *prometheus.CounterVec
+	repairedRows   prometheus.Counter
+	repairsShed    prometheus.Counter
 }
 
-func newMetrics(r prometheus.Registerer, a *admission) (*metrics, error) {
+func newMetrics(r prometheus.Registerer, a *admission.Admission) (*metrics, error) {
 	m := &metrics{}
 	duration := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:                            "dunlin_coordinator_request_duration_seconds",
@@ -59,18 +66,24 @@ func newMetrics(r prometheus.Registerer, a *admission) (*metrics, error) {
 	m.rowsRead = counter("rows_read_total", "Rows returned by reads.")
 	m.mismatches = counter("digest_mismatches_total", "Reads whose replicas disagreed.")
 	m.shortReads = counter("short_read_requests_total", "Further requests to replicas whose rows did not fill a merged page.")
+	m.conflicts = counter("conflicts_total", "Rows read of append-only tables that have two payloads for one id.")
+	m.repairs = counters("read_repairs_total", "Reads that found replicas behind and repaired them, by mode.", "mode")
+	m.repairFailures = counters("read_repair_failures_total", "Groups of read repairs that a replica did not acknowledge, by reason.", "reason")
+	m.repairedRows = counter("read_repair_rows_total", "Rows sent to replicas by read repair.")
+	m.repairsShed = counter("read_repairs_shed_total", "Asynchronous read repairs left to anti-entropy because too many were open.")
 	for _, c := range []prometheus.Collector{
+		m.conflicts, m.repairs, m.repairFailures, m.repairedRows, m.repairsShed,
 		duration, m.errors, m.retries, m.hedges, missed, m.rowsWritten, m.rowsRead, m.mismatches, m.shortReads,
 		gauge("writes_in_flight_bytes", "Bytes of writes that are not answered yet.", func() float64 {
-			n, _, _ := a.load()
+			n, _, _ := a.Load()
 			return float64(n)
 		}),
 		gauge("writes_straggling_bytes", "Bytes of answered writes that wait for the rest of their replicas.", func() float64 {
-			_, n, _ := a.load()
+			_, n, _ := a.Load()
 			return float64(n)
 		}),
 		gauge("reads_in_flight", "Reads and scans that are not answered yet.", func() float64 {
-			_, _, n := a.load()
+			_, _, n := a.Load()
 			return float64(n)
 		}),
 	} {

@@ -111,8 +111,8 @@ func TestHedge(t *testing.T) {
 				t.Errorf("%d of 20 reads were hedged", slow)
 			}
 			synctest.Wait()
-			if _, _, reads := reader.coordinator.admission.load(); reads != 0 || reader.coordinator.admission.open != 0 {
-				t.Errorf("%d reads and %d tasks are open", reads, reader.coordinator.admission.open)
+			if _, _, reads := reader.coordinator.admission.Load(); reads != 0 || reader.coordinator.admission.Open() != 0 {
+				t.Errorf("%d reads and %d tasks are open", reads, reader.coordinator.admission.Open())
 			}
 		})
 	}
@@ -123,6 +123,7 @@ func TestReadFailsOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cl := newCluster(t, 3, 3, nil)
 		table := cl.current().Table(testTable)
+		table.ReadRepair = schema.RepairOff // each read finds the same
 		for i, r := range cl.nodes {
 			r.local(t, table, "p", i, valueRow(10, "v"))
 		}
