@@ -40,17 +40,18 @@ type node struct {
 	coordinator *Coordinator
 	metrics     *prometheus.Registry
 
-	mu      sync.Mutex // guards the fields below
-	rows    map[string][]byte
-	dead    bool          // not alive
-	hangs   bool          // never answers
-	delay   time.Duration // before it answers
-	refuses *transport.Verdict
-	applies int                 // groups that arrived
-	kept    map[ring.NodeID]int // by target: rows that its coordinator left to hints
-	held    map[ring.NodeID]int // by owner: rows that it was asked to hold
-	largest int                 // bytes of the largest of them that had several rows
-	reads   int                 // questions that arrived
+	mu       sync.Mutex // guards the fields below
+	rows     map[string][]byte
+	dead     bool          // not alive
+	hangs    bool          // never answers
+	delay    time.Duration // before it answers
+	readOnly bool          // its disk is full
+	refuses  *transport.Verdict
+	applies  int                 // groups that arrived
+	kept     map[ring.NodeID]int // by target: rows that its coordinator left to hints
+	held     map[ring.NodeID]int // by owner: rows that it was asked to hold
+	largest  int                 // bytes of the largest of them that had several rows
+	reads    int                 // questions that arrived
 }
 
 // behave changes a node's behaviour.
@@ -152,6 +153,9 @@ func (cl *cluster) Apply(to ring.NodeID, g *transport.Group, deadline time.Time,
 func (n *node) apply(entries []byte) transport.Verdict {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if n.readOnly {
+		return transport.Verdict{Code: transport.Failed, Detail: "the disk is full"}
+	}
 	if n.refuses != nil {
 		return *n.refuses
 	}
