@@ -25,7 +25,7 @@ type fakeNode struct {
 	statusErr error
 	layout    *Layout
 	setErr    error
-	set       map[string]time.Duration
+	set       map[string]schema.Settings
 }
 
 func (n *fakeNode) Unready() []string { return n.unready }
@@ -35,17 +35,17 @@ func (n *fakeNode) Status() (Status, error) {
 	return Status{Cluster: "flock", CatalogVersion: 4, Members: []Member{{ID: "a", Alive: true}}}, n.statusErr
 }
 
-func (n *fakeNode) SetRetention(_ context.Context, table string, retention time.Duration) error {
+func (n *fakeNode) SetTable(_ context.Context, table string, change schema.Settings) error {
 	if n.setErr != nil {
 		return n.setErr
 	}
-	n.set[table] = retention
+	n.set[table] = change
 	return nil
 }
 
 func newServer(t *testing.T, n *fakeNode, check func(*http.Request) error) *Server {
 	t.Helper()
-	n.set = map[string]time.Duration{}
+	n.set = map[string]schema.Settings{}
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(collectors.NewGoCollector())
 	s, err := New(Env{Node: n, Gatherer: registry, Check: check})
@@ -106,7 +106,7 @@ func TestStatusAndLayout(t *testing.T) {
 	}
 }
 
-func TestSetRetention(t *testing.T) {
+func TestSetTable(t *testing.T) {
 	n := &fakeNode{}
 	s := newServer(t, n, nil)
 	for _, c := range []struct {
@@ -117,6 +117,9 @@ func TestSetRetention(t *testing.T) {
 	}{
 		{"PUT /v1/tables/dunlin.events", `{"retention":"30d"}`, nil, 200, ""},
 		{"PUT /v1/tables/dunlin.kv", `{"retention":"unlimited"}`, nil, 200, ""},
+		{"PUT /v1/tables/dunlin.other", `{"sloppy":true,"read_repair":"async"}`, nil, 200, ""},
+		{"PUT /v1/tables/dunlin.events", `{"read_repair":"sometimes"}`, nil, 400, "read_repair"},
+		{"PUT /v1/tables/dunlin.events", `{"sloppy":"yes"}`, nil, 400, ""},
 		{"PUT /v1/tables/dunlin.events", `{}`, nil, 400, "retention"},
 		{"PUT /v1/tables/dunlin.events", `{"retention":30}`, nil, 400, ""},
 		{"PUT /v1/tables/dunlin.events", `{"retention":"-1d"}`, nil, 400, "retention"},
@@ -137,7 +140,9 @@ func TestSetRetention(t *testing.T) {
 			t.Errorf("%s %s: %s %v", c.request, c.body, w.Body, err)
 		}
 	}
-	if len(n.set) != 2 || n.set["dunlin.events"] != 30*24*time.Hour || n.set["dunlin.kv"] != 0 {
+	events, kv, other := n.set["dunlin.events"], n.set["dunlin.kv"], n.set["dunlin.other"]
+	if len(n.set) != 3 || *events.Retention != 30*24*time.Hour || *kv.Retention != 0 || other.Retention != nil ||
+		!*other.Sloppy || *other.ReadRepair != schema.RepairAsync || events.Sloppy != nil {
 		t.Errorf("set %v", n.set)
 	}
 	n.setErr = nil

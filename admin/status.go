@@ -55,6 +55,8 @@ type Table struct {
 	WindowSeconds    int64      `json:"window_seconds,omitempty"`
 	RetentionSeconds int64      `json:"retention_seconds,omitempty"` // 0: unlimited
 	Floor            *time.Time `json:"floor,omitempty"`             // nothing from before is kept
+	Sloppy           bool       `json:"sloppy"`                      // other nodes may stand in for replicas that are not alive
+	ReadRepair       string     `json:"read_repair"`                 // blocking, async or off
 }
 
 // Layout sums up the owner table, by keyspace.

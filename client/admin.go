@@ -37,10 +37,16 @@ func (a *Admin) Layout(ctx context.Context) (json.RawMessage, error) {
 	return a.call(ctx, http.MethodGet, "/v1/layout", nil)
 }
 
-// SetRetention changes how long a table ("keyspace.table") keeps its windows:
-// "30d", "26w", "36h", or "unlimited".
-func (a *Admin) SetRetention(ctx context.Context, table, retention string) (json.RawMessage, error) {
-	body, err := json.Marshal(map[string]string{"retention": retention})
+// TableSettings are changes of a table; empty fields change nothing.
+type TableSettings struct {
+	Retention  string `json:"retention,omitempty"` // "30d", "26w", "36h", or "unlimited"
+	Sloppy     *bool  `json:"sloppy,omitempty"`
+	ReadRepair string `json:"read_repair,omitempty"` // "blocking", "async" or "off"
+}
+
+// SetTable changes settings of a table ("keyspace.table").
+func (a *Admin) SetTable(ctx context.Context, table string, change TableSettings) (json.RawMessage, error) {
+	body, err := json.Marshal(change)
 	if err != nil {
 		return nil, fmt.Errorf("client: %w", err)
 	}
