@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 
 	"github.com/dunlindb/dunlin/token"
 )
@@ -83,3 +84,39 @@ func (l Leaf) Bounds() (lower, upper []byte) {
 
 // Heads returns the leaf with the heads of the leaf's partitions.
 func (l Leaf) Heads() Leaf { return Leaf{Range: l.Range, Table: l.Table, Space: SpaceHeads} }
+
+// LeafContent is what a leaf holds in canonical form. Replicas with equal Sum and
+// Keys hold the same.
+type LeafContent struct {
+	Sum    Digest // of the keys' digests: a sum modulo 2^128, so in any order
+	Keys   uint64 // that say something
+	Bytes  uint64 // of all keys and fragments as they are stored here; not compared
+	Oldest int64  // a purge point from there on changes Sum; Never if none does
+}
+
+// Equal reports whether two replicas' leaves hold the same.
+func (c *LeafContent) Equal(o *LeafContent) bool { return c.Sum == o.Sum && c.Keys == o.Keys }
+
+// Add adds the digest of a key.
+func (c *LeafContent) Add(sum Digest) {
+	low, carry := bits.Add64(binary.BigEndian.Uint64(c.Sum[8:]), binary.BigEndian.Uint64(sum[8:]), 0)
+	high, _ := bits.Add64(binary.BigEndian.Uint64(c.Sum[:]), binary.BigEndian.Uint64(sum[:]), carry)
+	binary.BigEndian.PutUint64(c.Sum[:], high)
+	binary.BigEndian.PutUint64(c.Sum[8:], low)
+	c.Keys++
+}
+
+// LeafState is a leaf as its replica knows it.
+type LeafState struct {
+	Leaf
+	LeafContent      // if Clean
+	Clean       bool // nothing was written since the content was hashed
+	Recent      bool // something was written in this period of settling or the last
+}
+
+// LeafCut is a leaf that was hashed since the cut that its ticket stands for.
+type LeafCut struct {
+	Leaf
+	LeafContent
+	Ticket uint64
+}
