@@ -209,11 +209,14 @@ func digestOf(a *transport.ReadAnswer) record.Digest {
 	var d record.Digester
 	d.Reset()
 	err := d.AddHead(a.Head)
+	var suffix, fragment []byte
 	for rest := a.Rows; len(rest) > 0 && err == nil; {
-		var suffix, fragment []byte
 		if suffix, fragment, rest, err = record.NextEntry(rest); err == nil {
 			err = d.AddRow(suffix, fragment)
 		}
+	}
+	if a.More {
+		d.AddEnd(suffix)
 	}
 	if err != nil {
 		return record.Digest{} // equal to none; the page refuses the rows
