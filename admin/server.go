@@ -28,6 +28,14 @@ type Node interface {
 	Layout() *Layout
 	// SetTable changes settings of a table ("keyspace.table").
 	SetTable(ctx context.Context, table string, change schema.Settings) error
+	Healing
+}
+
+// Healing is the part of a node that makes replicas equal.
+type Healing interface {
+	Repair() Repair
+	// RepairNow hurries anti-entropy, for one table or all.
+	RepairNow(table string) error
 }
 
 // Env is what the admin port uses of the node around it.
@@ -60,6 +68,8 @@ func New(env Env) (*Server, error) {
 	s.mux.HandleFunc("GET /v1/status", s.status)
 	s.mux.HandleFunc("GET /v1/layout", s.layout)
 	s.mux.HandleFunc("PUT /v1/tables/{table}", s.setTable)
+	s.mux.HandleFunc("GET /v1/repair", s.repair)
+	s.mux.HandleFunc("POST /v1/repair", s.repairNow)
 	s.mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	s.mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
 	s.mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
@@ -189,6 +199,20 @@ func (s *Server) setTable(w http.ResponseWriter, r *http.Request) {
 			Table string `json:"table"`
 			tableChange
 		}{r.PathValue("table"), change})
+	}
+}
+
+func (s *Server) repair(w http.ResponseWriter, _ *http.Request) { answer(w, s.env.Node.Repair()) }
+
+func (s *Server) repairNow(w http.ResponseWriter, r *http.Request) {
+	var missing *schema.NotFoundError
+	switch err := s.env.Node.RepairNow(r.URL.Query().Get("table")); {
+	case errors.As(err, &missing):
+		fail(w, http.StatusNotFound, err.Error(), "table")
+	case err != nil:
+		fail(w, http.StatusConflict, err.Error(), "")
+	default:
+		answer(w, s.env.Node.Repair())
 	}
 }
 

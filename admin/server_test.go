@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -26,6 +27,7 @@ type fakeNode struct {
 	layout    *Layout
 	setErr    error
 	set       map[string]schema.Settings
+	hurried   []string // tables
 }
 
 func (n *fakeNode) Unready() []string { return n.unready }
@@ -41,6 +43,15 @@ func (n *fakeNode) SetTable(_ context.Context, table string, change schema.Setti
 	}
 	n.set[table] = change
 	return nil
+}
+
+func (n *fakeNode) Repair() Repair {
+	return Repair{Enabled: true, Round: 3, Tables: []TableRepair{{Name: "dunlin.events"}}}
+}
+
+func (n *fakeNode) RepairNow(table string) error {
+	n.hurried = append(n.hurried, table)
+	return n.setErr
 }
 
 func newServer(t *testing.T, n *fakeNode, check func(*http.Request) error) *Server {
@@ -199,5 +210,31 @@ func TestMetricsAndProfiles(t *testing.T) {
 	}
 	if _, err := New(Env{}); err == nil {
 		t.Error("an empty Env was accepted")
+	}
+}
+
+func TestRepair(t *testing.T) {
+	n := &fakeNode{}
+	s := newServer(t, n, nil)
+	for _, c := range []struct {
+		request string
+		nodeErr error
+		status  int
+		want    string
+	}{
+		{"GET /v1/repair", nil, 200, `"round":3`},
+		{"POST /v1/repair", nil, 200, `"round":3`},
+		{"POST /v1/repair?table=dunlin.kv", nil, 200, "dunlin.events"},
+		{"POST /v1/repair?table=dunlin.no", &schema.NotFoundError{Table: "dunlin.no"}, 404, "dunlin.no"},
+		{"POST /v1/repair", errors.New("anti-entropy is switched off"), 409, "switched off"},
+		{"PUT /v1/repair", nil, 405, ""},
+	} {
+		n.setErr = c.nodeErr
+		if w := do(s, c.request, ""); w.Code != c.status || !strings.Contains(w.Body.String(), c.want) {
+			t.Errorf("%s: %d %s", c.request, w.Code, w.Body)
+		}
+	}
+	if !slices.Equal(n.hurried, []string{"", "dunlin.kv", "dunlin.no", ""}) {
+		t.Errorf("hurried %q", n.hurried)
 	}
 }

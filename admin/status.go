@@ -59,6 +59,32 @@ type Table struct {
 	ReadRepair       string     `json:"read_repair"`                 // blocking, async or off
 }
 
+// Repair is what anti-entropy has done on this node, and has before it.
+type Repair struct {
+	Enabled bool `json:"enabled"`
+	// Round counts the times that every range was verified with every peer. Of the
+	// present one Verified of Ranges (by keyspace and peer) are done.
+	Round            uint64        `json:"round"`
+	Started          *time.Time    `json:"started,omitempty"` // of the present round
+	Verified         int           `json:"verified"`
+	Ranges           int           `json:"ranges"`
+	RemainingSeconds float64       `json:"remaining_seconds,omitempty"` // an estimate; 0: unknown
+	Tables           []TableRepair `json:"tables"`
+}
+
+// TableRepair is one table's part of Repair.
+type TableRepair struct {
+	Name string `json:"name"`
+	// OldestUnverifiedSeconds is how long ago any of its ranges was last seen equal
+	// with any peer; NeverVerified counts those that never were.
+	OldestUnverifiedSeconds float64 `json:"oldest_unverified_seconds"`
+	NeverVerified           int     `json:"never_verified"`
+	CleanLeaves             int     `json:"clean_leaves"`
+	DirtyLeaves             int     `json:"dirty_leaves"`
+	RowsRepaired            uint64  `json:"rows_repaired"` // pulled from peers since the start
+	BytesRepaired           uint64  `json:"bytes_repaired"`
+}
+
 // Layout sums up the owner table, by keyspace.
 type Layout struct {
 	CatalogVersion uint64           `json:"catalog_version"`

@@ -37,6 +37,21 @@ func (a *Admin) Layout(ctx context.Context) (json.RawMessage, error) {
 	return a.call(ctx, http.MethodGet, "/v1/layout", nil)
 }
 
+// Repair returns what anti-entropy has done and has before it, as JSON.
+func (a *Admin) Repair(ctx context.Context) (json.RawMessage, error) {
+	return a.call(ctx, http.MethodGet, "/v1/repair", nil)
+}
+
+// RepairNow hurries anti-entropy for a table ("keyspace.table"), or all if it is
+// empty, and returns what Repair does.
+func (a *Admin) RepairNow(ctx context.Context, table string) (json.RawMessage, error) {
+	path := "/v1/repair"
+	if table != "" {
+		path += "?table=" + url.QueryEscape(table)
+	}
+	return a.call(ctx, http.MethodPost, path, nil)
+}
+
 // TableSettings are changes of a table; empty fields change nothing.
 type TableSettings struct {
 	Retention  string `json:"retention,omitempty"` // "30d", "26w", "36h", or "unlimited"

@@ -109,6 +109,10 @@ func storageSettings() []setting {
 
 func limitSettings() []setting {
 	return []setting{
+		{key: "antientropy.enabled", kind: kindBool, help: "Keep replicas equal in the background. Off only to find out what depends on it.",
+			field: func(c *Config) any { return &c.Node.AntiEntropy.Enabled }},
+		{key: "antientropy.cpu_percent", kind: kindInt, help: "Percent of one core that it takes at most; up to 25 while something is urgent.",
+			field: func(c *Config) any { return &c.Node.AntiEntropy.CPUPercent }},
 		{key: "clock.max_skew", kind: kindDuration, help: "How far a clock may be ahead of this node's: writes stamped beyond it are refused,\nand peers beyond it are not believed.",
 			field: func(c *Config) any { return &c.Node.Clock.MaxSkew }},
 		{key: "events.max_future", kind: kindDuration, help: "How far ahead an event's own time may lie.",

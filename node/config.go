@@ -25,6 +25,7 @@ type Config struct {
 	Advertise   Advertise
 	Storage     Storage
 	Clock       Clock
+	AntiEntropy AntiEntropy
 	Limits      Limits
 	Timeouts    Timeouts
 	HTTPHosts   []string // Host headers that are accepted beside this node's own
@@ -60,6 +61,12 @@ type Clock struct {
 	MaxSkew time.Duration
 }
 
+// AntiEntropy is how hard replicas are kept equal in the background.
+type AntiEntropy struct {
+	Enabled    bool
+	CPUPercent int // of one core, at most; more while something is urgent
+}
+
 // Limits bounds what clients may send.
 type Limits struct {
 	EventBytes      int
@@ -87,10 +94,12 @@ func DefaultConfig() Config {
 		Listen: Listen{
 			Host: "127.0.0.1", HTTPPort: 7480, InternodePort: 7481, GossipPort: 7482, AdminPort: 7483,
 		},
-		Storage:  Storage{Durability: "sync", SyncInterval: 5 * time.Millisecond, MemoryBudget: 160 << 20},
-		Clock:    Clock{MaxSkew: 5 * time.Second},
-		Limits:   Limits{EventBytes: 1 << 20, ValueBytes: 1 << 20, KeyBytes: 1 << 10, EventsMaxFuture: time.Hour},
-		Timeouts: Timeouts{Write: 5 * time.Second, Read: 10 * time.Second},
+		Storage: Storage{Durability: "sync", SyncInterval: 5 * time.Millisecond, MemoryBudget: 160 << 20},
+		Clock:   Clock{MaxSkew: 5 * time.Second},
+
+		AntiEntropy: AntiEntropy{Enabled: true, CPUPercent: 3},
+		Limits:      Limits{EventBytes: 1 << 20, ValueBytes: 1 << 20, KeyBytes: 1 << 10, EventsMaxFuture: time.Hour},
+		Timeouts:    Timeouts{Write: 5 * time.Second, Read: 10 * time.Second},
 	}
 }
 
@@ -167,6 +176,9 @@ func (c Config) validateBounds(bad func(string, string, ...any)) {
 	}
 	if c.Storage.MemoryBudget < 64<<20 {
 		bad("memory.budget", "is %d bytes: give at least 64MiB", c.Storage.MemoryBudget)
+	}
+	if p := c.AntiEntropy.CPUPercent; p < 1 || p > 100 {
+		bad("antientropy.cpu_percent", "is %d: give 1 to 100, percent of one core", p)
 	}
 	if c.Storage.Committers < 0 || c.Storage.Committers > 64 {
 		bad("storage.committers", "is %d: give 0 (one per four cores) to 64", c.Storage.Committers)

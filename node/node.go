@@ -13,6 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/dunlindb/dunlin/antientropy"
 	"github.com/dunlindb/dunlin/catalog"
 	"github.com/dunlindb/dunlin/coordinator"
 	"github.com/dunlindb/dunlin/hlc"
@@ -39,6 +40,7 @@ type Node struct {
 	catalog     *catalog.Catalog
 	replica     *replica.Replica
 	coordinator *coordinator.Coordinator
+	antientropy *antientropy.AntiEntropy // nil: switched off
 	doors       *frontDoors
 	listeners   []net.Listener
 
@@ -84,7 +86,7 @@ func (n *Node) build() error {
 	if err := n.openCatalog(caller, found); err != nil {
 		return err
 	}
-	server := &server{catalog: n.catalog}
+	server := &server{node: n}
 	if err := n.openTransport(server); err != nil {
 		return err
 	}
@@ -97,6 +99,9 @@ func (n *Node) build() error {
 		return err
 	}
 	server.Replica = n.replica
+	if err := n.openAntiEntropy(); err != nil {
+		return err
+	}
 	n.coordinator, err = coordinator.New(n.cfg.coordinator(), coordinator.Env{
 		Self: n.catalog.Self(), View: n.catalog.View, Peers: n.transport, Liveness: liveness{n}, Clock: n.clock,
 		Seal: n.catalog.Seal, CatchUp: n.catalog.CatchUp, Unfit: n.unfit, Rand: n.env.random(2),
@@ -171,12 +176,15 @@ func (n *Node) openTransport(handler transport.Handler) error {
 // server is this node as other nodes see it: a transport.Handler.
 type server struct {
 	*replica.Replica // set before anything is served
-	catalog          *catalog.Catalog
+	node             *Node
 }
 
-// Control answers rare calls: all are the catalog's.
+// Control answers rare calls: anti-entropy's and the catalog's.
 func (s *server) Control(ctx context.Context, from transport.Hello, kind string, body []byte) ([]byte, error) {
-	return s.catalog.Handle(ctx, from, kind, body)
+	if isAntiEntropy(kind) {
+		return s.node.compare(ctx, from, kind, body)
+	}
+	return s.node.catalog.Handle(ctx, from, kind, body)
 }
 
 // lateCaller breaks the circle between catalog, which calls through transport,

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"github.com/dunlindb/dunlin/antientropy"
 	"github.com/dunlindb/dunlin/catalog"
 	"github.com/dunlindb/dunlin/coordinator"
 	"github.com/dunlindb/dunlin/httpapi"
@@ -73,6 +74,13 @@ func (c Config) catalog() catalog.Config {
 		HTTP:      c.advertiseAddress(c.Listen.HTTPPort),
 		Admin:     c.advertiseAddress(c.Listen.AdminPort),
 	}
+	return s
+}
+
+func (c Config) antientropy() antientropy.Config {
+	s := antientropy.DefaultConfig()
+	s.Share = float64(c.AntiEntropy.CPUPercent) / 100
+	s.HurryShare = max(s.HurryShare, s.Share)
 	return s
 }
 

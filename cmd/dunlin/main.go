@@ -77,7 +77,7 @@ reads and writes tuned per request, last write wins, over a Pebble LSM store.`,
   dunlin status`
 	root.AddCommand(
 		newServeCommand(), newDevCommand(),
-		newStatusCommand(), newLayoutCommand(), newTableCommand(),
+		newStatusCommand(), newLayoutCommand(), newTableCommand(), newRepairCommand(),
 		newEventCommand(), newKVCommand(), newBenchCommand(),
 		newVersionCommand(),
 	)
