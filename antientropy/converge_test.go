@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/dunlindb/dunlin/antientropy/message"
 	"github.com/dunlindb/dunlin/record"
 	"github.com/dunlindb/dunlin/schema"
 	"github.com/dunlindb/dunlin/token"
@@ -98,11 +99,11 @@ func (c *cluster) checkQuiet(tb testing.TB) {
 		}
 	}
 	for kind, count := range c.calls {
-		if kind != kindRoots && count != calls[kind] {
+		if kind != message.Roots && count != calls[kind] {
 			tb.Errorf("%d calls of %s although nothing was written", count-calls[kind], kind)
 		}
 	}
-	if c.calls[kindRoots] == calls[kindRoots] {
+	if c.calls[message.Roots] == calls[message.Roots] {
 		tb.Error("roots were not compared")
 	}
 }
@@ -149,7 +150,7 @@ func TestOnlyDifferencesTravel(t *testing.T) {
 		if got := c.rows.Load(); got != partitions*diverged {
 			t.Errorf("%d rows travelled, %d differed (%d before)", got, partitions*diverged, before)
 		}
-		roots := int64(c.calls[kindRoots]) * (2 + 1024*(3+8) + 1024)
+		roots := int64(c.calls[message.Roots]) * (2 + 1024*(3+8) + 1024)
 		if spent := c.bytes.Load() - roots; spent > int64(3*want) {
 			t.Errorf("%d bytes for rows of %d bytes", spent, want)
 		} else {

@@ -18,6 +18,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/dunlindb/dunlin/antientropy/message"
+	"github.com/dunlindb/dunlin/antientropy/tree"
 	"github.com/dunlindb/dunlin/hlc"
 	"github.com/dunlindb/dunlin/record"
 	"github.com/dunlindb/dunlin/replica"
@@ -87,6 +89,9 @@ func (c catalog) view(tb testing.TB) *schema.View {
 	return v
 }
 
+// everything is no limit.
+var everything = tree.Limits{Rows: 1 << 30, Time: time.Hour}
+
 func nodeID(i int) ring.NodeID { return ring.NodeID{byte(i + 1)} }
 
 // cluster is some replicas with anti-entropy, wired by calls.
@@ -108,7 +113,6 @@ type node struct {
 	fs     vfs.FS
 	number int
 	view   *schema.View
-	ctx    context.Context
 }
 
 func newCluster(tb testing.TB, nodes int, change func(*Config)) *cluster {
@@ -185,9 +189,9 @@ func (c *cluster) call(ctx context.Context, from, to int, kind string, body []by
 	}
 	answer, err := c.nodes[to].ae.Handle(ctx, nodeID(from), kind, body)
 	c.bytes.Add(int64(len(answer)))
-	if kind == kindRows && err == nil {
-		if m, err := decodeRowsAnswer(answer); err == nil {
-			for rest := m.rows; len(rest) > 0; {
+	if kind == message.Rows && err == nil {
+		if m, err := message.DecodeRowsAnswer(answer); err == nil {
+			for rest := m.Rows; len(rest) > 0; {
 				_, _, rest, _ = record.NextEntry(rest)
 				c.rows.Add(1)
 			}
@@ -235,14 +239,14 @@ func (n *node) apply(tb testing.TB, entries ...[]byte) {
 func (n *node) content(tb testing.TB) map[string]record.Digest {
 	tb.Helper()
 	all := map[string]record.Digest{}
-	w := newWalker(n.engine)
+	w := tree.NewWalker(n.engine)
 	for id := range token.RangeID(token.Ranges) {
 		leaves, err := n.Leaves(tb.Context(), id)
 		if err != nil {
 			tb.Fatal(err)
 		}
 		for _, l := range leaves {
-			_, err := w.walk(span{leaf: l.Leaf}, func(key, _ []byte, sum record.Digest, counts bool) bool {
+			_, err := w.Walk(tree.Span{Leaf: l.Leaf}, everything, func(key, _ []byte, sum record.Digest, counts bool) bool {
 				if counts {
 					all[string(key)] = sum
 				}
@@ -259,7 +263,7 @@ func (n *node) content(tb testing.TB) map[string]record.Digest {
 // checkClean hashes every leaf anew and compares it with the record of it.
 func (n *node) checkClean(tb testing.TB) (clean int) {
 	tb.Helper()
-	w := newWalker(n.engine)
+	w := tree.NewWalker(n.engine)
 	for id := range token.RangeID(token.Ranges) {
 		leaves, err := n.Leaves(tb.Context(), id)
 		if err != nil {
@@ -267,7 +271,7 @@ func (n *node) checkClean(tb testing.TB) (clean int) {
 		}
 		for _, l := range leaves {
 			var fresh record.LeafContent
-			if _, err := w.walk(span{leaf: l.Leaf}, func(_, _ []byte, sum record.Digest, counts bool) bool {
+			if _, err := w.Walk(tree.Span{Leaf: l.Leaf}, everything, func(_, _ []byte, sum record.Digest, counts bool) bool {
 				if counts {
 					fresh.Add(sum)
 				}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"time"
 
+	"github.com/dunlindb/dunlin/antientropy/message"
+	"github.com/dunlindb/dunlin/antientropy/tree"
 	"github.com/dunlindb/dunlin/record"
 	"github.com/dunlindb/dunlin/schema"
 	"github.com/dunlindb/dunlin/storage"
@@ -67,7 +69,7 @@ func (a *AntiEntropy) hash(ctx context.Context, v *schema.View) (worked bool, er
 func (a *AntiEntropy) hashPiece() error {
 	h := &a.plan.hash
 	c := h.current
-	at, err := a.walk(span{leaf: c.Leaf, after: h.after}, func(key, fragment []byte, sum record.Digest, counts bool) bool {
+	at, err := a.walk(tree.Span{Leaf: c.Leaf, After: h.after}, func(key, fragment []byte, sum record.Digest, counts bool) bool {
 		c.Bytes += uint64(len(key) + len(fragment))
 		if counts {
 			c.LeafContent.Add(sum)
@@ -82,8 +84,8 @@ func (a *AntiEntropy) hashPiece() error {
 		}
 		return err
 	}
-	c.Oldest = min(c.Oldest, at.oldest)
-	if h.after = at.through; h.after != nil {
+	c.Oldest = min(c.Oldest, at.Oldest)
+	if h.after = at.Through; h.after != nil {
 		return nil
 	}
 	if len(h.hashed) == 0 {
@@ -141,6 +143,6 @@ func (a *AntiEntropy) wanted(v *schema.View, l record.Leaf) bool {
 	if table == nil {
 		return false
 	}
-	t := target{table.Placement, l.Range}
+	t := message.Target{Placement: table.Placement, ID: l.Range}
 	return covers(v, t, l) && holds(v, t, a.env.Self)
 }

@@ -3,6 +3,7 @@ package antientropy
 import (
 	"time"
 
+	"github.com/dunlindb/dunlin/antientropy/message"
 	"github.com/dunlindb/dunlin/hlc"
 	"github.com/dunlindb/dunlin/schema"
 	"github.com/dunlindb/dunlin/token"
@@ -62,7 +63,7 @@ func (a *AntiEntropy) ages(v *schema.View) map[string]age {
 			}
 			seen[k] = true
 			for id, at := range account.verified {
-				if !shared(v, target{p, token.RangeID(id)}, a.env.Self, k.peer) {
+				if !shared(v, message.Target{Placement: p, ID: token.RangeID(id)}, a.env.Self, k.peer) {
 					continue
 				}
 				g := ages[name]
