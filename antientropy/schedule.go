@@ -44,8 +44,8 @@ type peer struct {
 // urgent reports whether somebody waits for a range.
 func (s *schedule) urgent(id token.RangeID) bool {
 	for _, p := range s.order {
-		for t := range p.urgent {
-			if t.ID == id {
+		for placement := range s.view.Ring.Placements() {
+			if _, ok := p.urgent[message.Target{Placement: placement, ID: id}]; ok {
 				return true
 			}
 		}
