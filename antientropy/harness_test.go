@@ -113,6 +113,8 @@ type node struct {
 	fs     vfs.FS
 	number int
 	view   *schema.View
+
+	registry *prometheus.Registry
 }
 
 func newCluster(tb testing.TB, nodes int, change func(*Config)) *cluster {
@@ -158,6 +160,7 @@ func (c *cluster) open(tb testing.TB, n *node) {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	n.registry = prometheus.NewRegistry()
 	clock := hlc.New(time.Now, 0, time.Hour)
 	clock.Raise(hlc.FromTime(time.Now().Add(1e6 * time.Hour)))
 	n.ae, err = New(c.cfg, Env{
@@ -165,7 +168,7 @@ func (c *cluster) open(tb testing.TB, n *node) {
 		Call: func(ctx context.Context, to ring.NodeID, kind string, body []byte) ([]byte, error) {
 			return c.call(ctx, n.number, int(to[0])-1, kind, body)
 		},
-		Logger: logger, Registerer: prometheus.NewRegistry(),
+		Logger: logger, Registerer: n.registry,
 	})
 	if err != nil {
 		tb.Fatal(err)
