@@ -9,7 +9,6 @@ import (
 	"io"
 	"log/slog"
 	"maps"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -100,9 +99,9 @@ type cluster struct {
 	cfg   Config
 	// intercept, if set, sees each call before its handler; an error ends it.
 	intercept func(from, to int, kind string, body []byte) error
-	bytes     atomic.Int64 // of all questions and answers
-	rows      atomic.Int64 // that travelled
+	rows      int // that travelled
 	calls     map[string]int
+	bytes     map[string]int // of questions and answers, by kind
 }
 
 // node is one of them.
@@ -119,7 +118,7 @@ type node struct {
 
 func newCluster(tb testing.TB, nodes int, change func(*Config)) *cluster {
 	tb.Helper()
-	c := &cluster{cfg: DefaultConfig(), calls: map[string]int{}}
+	c := &cluster{cfg: DefaultConfig(), calls: map[string]int{}, bytes: map[string]int{}}
 	c.cfg.Share, c.cfg.HurryShare = 1, 1
 	if change != nil {
 		change(&c.cfg)
@@ -184,19 +183,19 @@ func (n *node) close(tb testing.TB) {
 
 func (c *cluster) call(ctx context.Context, from, to int, kind string, body []byte) ([]byte, error) {
 	c.calls[kind]++
-	c.bytes.Add(int64(len(body)))
+	c.bytes[kind] += len(body)
 	if c.intercept != nil {
 		if err := c.intercept(from, to, kind, body); err != nil {
 			return nil, err
 		}
 	}
 	answer, err := c.nodes[to].ae.Handle(ctx, nodeID(from), kind, body)
-	c.bytes.Add(int64(len(answer)))
+	c.bytes[kind] += len(answer)
 	if kind == message.Rows && err == nil {
 		if m, err := message.DecodeRowsAnswer(answer); err == nil {
 			for rest := m.Rows; len(rest) > 0; {
 				_, _, rest, _ = record.NextEntry(rest)
-				c.rows.Add(1)
+				c.rows++
 			}
 		}
 	}

@@ -74,7 +74,7 @@ func TestOneSessionIsEnough(t *testing.T) {
 			a.alone(t, 6*time.Minute)
 			c.checkEqual(t)
 			// The pulled merge is what the peer lacks of a row that both have.
-			if got := int(c.rows.Load()); got < differ || got > differ+2 {
+			if got := c.rows; got < differ || got > differ+2 {
 				t.Errorf("%d rows travelled for %d differences", got, differ+2)
 			}
 			if a.ae.Verified(schema.BuiltinKeyspace, rangeOf("p"), nodeID(1)) == 0 {
@@ -84,7 +84,7 @@ func TestOneSessionIsEnough(t *testing.T) {
 				t.Error("a node that began no session has verified something")
 			}
 			rows := a.counter(a.ae.metrics.rowsPulled) + b.counter(b.ae.metrics.rowsPulled)
-			if rows != int(c.rows.Load()) {
+			if rows != c.rows {
 				t.Errorf("%d rows are counted as pulled", rows)
 			}
 		})
