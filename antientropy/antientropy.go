@@ -119,7 +119,7 @@ func New(cfg Config, env Env) (*AntiEntropy, error) {
 		busy: map[pair]struct{}{}, pulled: map[uint32]pulled{},
 		served: newServed(cfg.Serving), ledger: ledger{},
 	}
-	a.plan.peers = map[ring.NodeID]*peer{}
+	a.plan.peers, a.plan.hash.corrupt = map[ring.NodeID]*peer{}, map[record.Leaf]struct{}{}
 	return a, nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"sync"
 	"testing"
 	"time"
 
@@ -99,9 +100,11 @@ type cluster struct {
 	cfg   Config
 	// intercept, if set, sees each call before its handler; an error ends it.
 	intercept func(from, to int, kind string, body []byte) error
-	rows      int // that travelled
-	calls     map[string]int
-	bytes     map[string]int // of questions and answers, by kind
+
+	mu    sync.Mutex // guards the fields below
+	rows  int        // that travelled
+	calls map[string]int
+	bytes map[string]int // of questions and answers, by kind
 }
 
 // node is one of them.
@@ -182,24 +185,32 @@ func (n *node) close(tb testing.TB) {
 }
 
 func (c *cluster) call(ctx context.Context, from, to int, kind string, body []byte) ([]byte, error) {
-	c.calls[kind]++
-	c.bytes[kind] += len(body)
+	c.count(kind, len(body), 1, 0)
 	if c.intercept != nil {
 		if err := c.intercept(from, to, kind, body); err != nil {
 			return nil, err
 		}
 	}
 	answer, err := c.nodes[to].ae.Handle(ctx, nodeID(from), kind, body)
-	c.bytes[kind] += len(answer)
+	rows := 0
 	if kind == message.Rows && err == nil {
 		if m, err := message.DecodeRowsAnswer(answer); err == nil {
-			for rest := m.Rows; len(rest) > 0; {
+			for rest := m.Rows; len(rest) > 0; rows++ {
 				_, _, rest, _ = record.NextEntry(rest)
-				c.rows++
 			}
 		}
 	}
+	c.count(kind, len(answer), 0, rows)
 	return answer, err
+}
+
+// count adds to what was said.
+func (c *cluster) count(kind string, bytes, calls, rows int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.bytes[kind] += bytes
+	c.calls[kind] += calls
+	c.rows += rows
 }
 
 // run steps all nodes in turn for some time.

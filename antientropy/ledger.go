@@ -114,8 +114,8 @@ func (a *AntiEntropy) openAccounts(v *schema.View) error {
 	return nil
 }
 
-// keyspaceOf names a placement by a table of it; placements without tables have
-// nothing to verify and share a name.
+// keyspaceOf names a placement by a table of it; "" if it has none, and so nothing
+// to verify.
 func keyspaceOf(v *schema.View, placement int) string {
 	for _, t := range v.Tables() {
 		if t.Placement == placement {

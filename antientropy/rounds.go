@@ -96,7 +96,7 @@ func (a *AntiEntropy) askRoots(ctx context.Context, v *schema.View, p *peer, m *
 	if err != nil || len(answer) != len(m.Targets) {
 		return fmt.Errorf("%w: %d answers to %d roots", message.ErrMessage, len(answer), len(m.Targets))
 	}
-	p.failures = 0
+	a.well(p)
 	for i, t := range m.Targets {
 		switch answer[i] {
 		case message.Alike:
@@ -123,7 +123,12 @@ func (p *peer) deferOrQueue(t message.Target, most int) {
 
 func (p *peer) enqueue(t message.Target) {
 	delete(p.deferred, t)
-	if !slices.Contains(p.queue, t) {
+	_, urgent := p.urgent[t]
+	switch {
+	case slices.Contains(p.queue, t):
+	case urgent:
+		p.queue = slices.Insert(p.queue, 0, t)
+	default:
 		p.queue = append(p.queue, t)
 	}
 }

@@ -137,6 +137,9 @@ func (a *AntiEntropy) meet(v *schema.View) error {
 	targets := map[ring.NodeID][]message.Target{}
 	self, member := v.Ring.Index(a.env.Self)
 	for p := range v.Ring.Placements() {
+		if keyspaceOf(v, p) == "" {
+			continue
+		}
 		for id := range token.RangeID(token.Ranges) {
 			if !member || !v.Ring.Holds(p, id, self) {
 				continue
@@ -236,7 +239,7 @@ func (a *AntiEntropy) goOn(ctx context.Context) {
 		a.failed(s.peer, "session", err)
 		return
 	}
-	s.peer.failures = 0
+	a.well(s.peer)
 	a.verified(s.view, s.peer, s.target, s.born)
 	if s.repaired.Rows+s.given.Rows > 0 {
 		a.env.Logger.Info("anti-entropy: a range was repaired", "peer", s.peer.id, "range", s.target.ID,
@@ -245,10 +248,22 @@ func (a *AntiEntropy) goOn(ctx context.Context) {
 	}
 }
 
-// failed leaves a peer alone for a while. That a range was busy is no fault.
+// well notes that a peer answers.
+func (a *AntiEntropy) well(p *peer) {
+	if p.failures > 0 {
+		a.env.Logger.Info("anti-entropy: a peer answers again", "peer", p.id, "failures", p.failures)
+	}
+	p.failures = 0
+}
+
+// failed leaves a peer alone for a while. That a range was busy is no fault, and
+// one that cannot be read is no reason to leave the others.
 func (a *AntiEntropy) failed(p *peer, op string, err error) {
-	reason := reasonOf(err)
-	if reason == reasonBusy || reason == reasonMoved {
+	switch reasonOf(err) {
+	case reasonBusy, reasonMoved:
+		return
+	case reasonCorrupt:
+		a.env.Logger.Error("anti-entropy: rows cannot be read and were not compared", "peer", p.id, "error", err)
 		return
 	}
 	pause := min(a.cfg.BackoffMin<<min(p.failures, 20), a.cfg.BackoffMax)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -267,6 +268,45 @@ func TestConcurrentWrites(t *testing.T) {
 			a.checkClean(t)
 		})
 	}
+}
+
+// TestNodesAtOnce: nodes that step in their own goroutines, in the same virtual
+// time, do not wait for each other for ever, nor keep each other from sessions.
+func TestNodesAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 3, func(cfg *Config) { cfg.Settle, cfg.Round, cfg.Deferrals = time.Second, time.Second, 2 })
+		c.intercept = func(int, int, string, []byte) error {
+			time.Sleep(time.Millisecond)
+			return nil
+		}
+		var running sync.WaitGroup
+		for i, n := range c.nodes {
+			running.Go(func() {
+				rng := rand.New(rand.NewPCG(9, uint64(i)))
+				for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); {
+					if time.Until(end) > time.Minute && rng.IntN(5) == 0 {
+						n.apply(t, anything(t, rng))
+					}
+					idle, err := n.ae.Step(t.Context())
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					if _ = n.ae.Status(); idle {
+						time.Sleep(100 * time.Millisecond)
+					}
+				}
+			})
+		}
+		running.Wait()
+		c.checkEqual(t)
+		for _, n := range c.nodes {
+			n.checkClean(t)
+			if s := n.ae.Status(); s.Tables[0].Never > 0 || s.Tables[0].OldestUnverified > time.Minute || s.Round == 0 {
+				t.Errorf("node %d: %+v", n.number, s)
+			}
+		}
+	})
 }
 
 // TestCrashes: a node that crashes at any moment comes back with no clean leaf
