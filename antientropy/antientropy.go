@@ -9,6 +9,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/dunlindb/dunlin/antientropy/message"
+	"github.com/dunlindb/dunlin/antientropy/tree"
 	"github.com/dunlindb/dunlin/hlc"
 	"github.com/dunlindb/dunlin/record"
 	"github.com/dunlindb/dunlin/ring"
@@ -81,7 +83,7 @@ type AntiEntropy struct {
 	cfg     Config
 	env     Env
 	metrics *metrics
-	walks   sync.Pool     // of *walker
+	walks   sync.Pool     // of *tree.Walker
 	serving chan struct{} // slots of answers that read rows
 	served  *served
 	wake    chan struct{} // one slot
@@ -117,7 +119,7 @@ func New(cfg Config, env Env) (*AntiEntropy, error) {
 		busy: map[pair]struct{}{}, pulled: map[uint32]pulled{},
 		served: newServed(cfg.Serving), ledger: ledger{},
 	}
-	a.plan.peers = map[ring.NodeID]*peer{}
+	a.plan.peers, a.plan.hash.corrupt = map[ring.NodeID]*peer{}, map[record.Leaf]struct{}{}
 	return a, nil
 }
 
@@ -141,40 +143,20 @@ func (a *AntiEntropy) end(p pair) {
 	delete(a.busy, p)
 }
 
-// walked is how far a walk came.
-type walked struct {
-	through []byte // the last key visited; nil: the span's end was reached
-	oldest  int64  // the smallest deletion or expiry met
-}
-
 // walk visits the keys of a span with a pooled walker, within a piece, and counts
 // them.
-func (a *AntiEntropy) walk(s span, see visit) (walked, error) {
-	w, ok := a.walks.Get().(*walker)
+func (a *AntiEntropy) walk(s tree.Span, see tree.Visit) (tree.Walked, error) {
+	w, ok := a.walks.Get().(*tree.Walker)
 	if !ok {
-		w = newWalker(a.env.Engine)
+		w = tree.NewWalker(a.env.Engine)
 	}
 	defer a.walks.Put(w)
-	rows := 0
-	p := a.piece()
-	w.canon.Oldest = record.Never
-	end, err := w.walk(s, func(key, fragment []byte, sum record.Digest, counts bool) bool {
-		rows++
-		return see(key, fragment, sum, counts) && p.more()
-	})
-	a.metrics.rowsRead.Add(float64(rows))
+	at, err := w.Walk(s, tree.Limits{Rows: a.cfg.PieceRows, Time: a.cfg.PieceTime}, see)
+	a.metrics.rowsRead.Add(float64(at.Rows))
 	if errors.Is(err, storage.ErrCorrupt) {
 		a.metrics.corrupt.Inc()
 	}
-	at := walked{oldest: w.canon.Oldest}
-	if err == nil && !end {
-		at.through = append([]byte{}, w.last...)
-	}
 	return at, err
-}
-
-func (a *AntiEntropy) piece() piece {
-	return piece{rows: a.cfg.PieceRows, until: time.Now().Add(a.cfg.PieceTime)}
 }
 
 // call asks a peer.
@@ -188,25 +170,27 @@ func (a *AntiEntropy) call(ctx context.Context, to ring.NodeID, kind string, bod
 }
 
 // epochOf is what messages say of a view.
-func epochOf(v *schema.View) epoch { return epoch{v.Generation, v.Version} }
+func epochOf(v *schema.View) message.Epoch {
+	return message.Epoch{Generation: v.Generation, Version: v.Version}
+}
 
 // shared reports whether two nodes hold a target.
-func shared(v *schema.View, t target, a, b ring.NodeID) bool {
+func shared(v *schema.View, t message.Target, a, b ring.NodeID) bool {
 	return holds(v, t, a) && holds(v, t, b)
 }
 
-func holds(v *schema.View, t target, id ring.NodeID) bool {
-	if t.placement >= v.Ring.Placements() || t.id >= token.Ranges {
+func holds(v *schema.View, t message.Target, id ring.NodeID) bool {
+	if t.Placement >= v.Ring.Placements() || t.ID >= token.Ranges {
 		return false
 	}
 	i, ok := v.Ring.Index(id)
-	return ok && v.Ring.Holds(t.placement, t.id, i)
+	return ok && v.Ring.Holds(t.Placement, t.ID, i)
 }
 
 // covers reports whether a leaf is part of a target under a view.
-func covers(v *schema.View, t target, l record.Leaf) bool {
+func covers(v *schema.View, t message.Target, l record.Leaf) bool {
 	table := v.Table(l.Table)
-	if table == nil || table.Placement != t.placement || l.Range != t.id {
+	if table == nil || table.Placement != t.Placement || l.Range != t.ID {
 		return false
 	}
 	return l.Space == record.SpaceHeads ||

@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/dunlindb/dunlin/antientropy/message"
+	"github.com/dunlindb/dunlin/antientropy/tree"
 	"github.com/dunlindb/dunlin/hlc"
 	"github.com/dunlindb/dunlin/record"
 	"github.com/dunlindb/dunlin/ring"
@@ -32,17 +34,17 @@ type comparison struct {
 	view *schema.View
 	peer ring.NodeID
 	born hlc.Timestamp
-	head leafHead
+	head message.LeafHead
 
 	stage   stage
 	filling filling
-	chosen  chosen
+	chosen  tree.Chosen
 
 	after, through  []byte // the part that was listed
 	wanted, offered []uint64
 	at              []byte // how far that part was pulled, or offered
 
-	repaired, given pullAnswer // in all
+	repaired, given message.PullAnswer // in all
 }
 
 // advance takes the comparison one bounded step on.
@@ -66,46 +68,46 @@ func (c *comparison) fill() error {
 	if err := c.a.fill(&c.filling); err != nil || !c.filling.done {
 		return err
 	}
-	c.chosen, c.stage = chosen{buckets: []uint32{0}}, descended
-	if c.filling.buckets.keys <= fewKeys {
+	c.chosen, c.stage = tree.Chosen{Buckets: []uint32{0}}, descended
+	if c.filling.buckets.Keys <= fewKeys {
 		c.listAll()
 	}
 	return nil
 }
 
-func (c *comparison) listAll() { c.chosen, c.stage = chosen{}, listed }
+func (c *comparison) listAll() { c.chosen, c.stage = tree.Chosen{}, listed }
 
 // descend compares the next level below the chosen buckets.
 func (c *comparison) descend(ctx context.Context) error {
-	m := bucketsRequest{c.head, c.chosen}
-	body, err := c.a.call(ctx, c.peer, kindBuckets, m.encode())
+	m := message.BucketsRequest{LeafHead: c.head, Chosen: c.chosen}
+	body, err := c.a.call(ctx, c.peer, message.Buckets, m.Encode())
 	if err != nil {
-		return fmt.Errorf("buckets of leaf %+v: %w", c.head.leaf, err)
+		return fmt.Errorf("buckets of leaf %+v: %w", c.head.Leaf, err)
 	}
-	theirs, err := decodeBucketsAnswer(body)
-	if err != nil || theirs.reading {
+	theirs, err := message.DecodeBucketsAnswer(body)
+	if err != nil || theirs.Reading {
 		return err
 	}
-	if len(theirs.sums) != bucketFan*len(c.chosen.buckets) {
-		return fmt.Errorf("%w: %d sums of %d buckets", errMessage, len(theirs.sums), len(c.chosen.buckets))
+	if len(theirs.Sums) != tree.Fan*len(c.chosen.Buckets) {
+		return fmt.Errorf("%w: %d sums of %d buckets", message.ErrMessage, len(theirs.Sums), len(c.chosen.Buckets))
 	}
-	if theirs.keys <= fewKeys {
+	if theirs.Keys <= fewKeys {
 		c.listAll()
 		return nil
 	}
-	next := chosen{level: c.chosen.level + 1}
-	for i, b := range c.chosen.buckets {
-		for j, ours := range c.filling.buckets.children(b, c.chosen.level) {
-			if ours != theirs.sums[i*bucketFan+j] {
-				next.buckets = append(next.buckets, b*bucketFan+uint32(j))
+	next := tree.Chosen{Level: c.chosen.Level + 1}
+	for i, b := range c.chosen.Buckets {
+		for j, ours := range c.filling.buckets.Children(b, c.chosen.Level) {
+			if ours != theirs.Sums[i*tree.Fan+j] {
+				next.Buckets = append(next.Buckets, b*tree.Fan+uint32(j))
 			}
 		}
 	}
 	c.chosen = next
 	switch {
-	case len(next.buckets) == 0:
+	case len(next.Buckets) == 0:
 		c.stage = compared
-	case deepEnough(max(theirs.keys, c.filling.buckets.keys), next.level):
+	case tree.DeepEnough(max(theirs.Keys, c.filling.buckets.Keys), next.Level):
 		c.stage = listed
 	}
 	return nil
@@ -114,28 +116,28 @@ func (c *comparison) descend(ctx context.Context) error {
 // list compares the next keys of the chosen buckets, as far as both sides come
 // with their walks.
 func (c *comparison) list(ctx context.Context) error {
-	ours, err := c.a.list(span{c.head.leaf, c.after, nil}, &c.chosen)
+	ours, err := c.a.list(tree.Span{Leaf: c.head.Leaf, After: c.after}, &c.chosen)
 	if err != nil {
 		return err
 	}
-	m := keysRequest{spanHead{c.head, c.after, ours.through}, c.chosen}
-	body, err := c.a.call(ctx, c.peer, kindKeys, m.encode())
+	m := message.KeysRequest{SpanHead: message.SpanHead{LeafHead: c.head, After: c.after, Through: ours.through}, Chosen: c.chosen}
+	body, err := c.a.call(ctx, c.peer, message.Keys, m.Encode())
 	if err != nil {
-		return fmt.Errorf("keys of leaf %+v: %w", c.head.leaf, err)
+		return fmt.Errorf("keys of leaf %+v: %w", c.head.Leaf, err)
 	}
-	theirs, err := decodeKeysAnswer(body)
+	theirs, err := message.DecodeKeysAnswer(body)
 	if err != nil {
 		return err
 	}
-	if theirs.through != nil {
-		before := ours.through != nil && bytes.Compare(theirs.through, ours.through) > 0
-		if leaf, ok := record.LeafOf(theirs.through); !ok || leaf != c.head.leaf || before || bytes.Compare(theirs.through, c.after) <= 0 {
-			return fmt.Errorf("%w: keys beyond what was asked for", errMessage)
+	if theirs.Through != nil {
+		before := ours.through != nil && bytes.Compare(theirs.Through, ours.through) > 0
+		if leaf, ok := record.LeafOf(theirs.Through); !ok || leaf != c.head.Leaf || before || bytes.Compare(theirs.Through, c.after) <= 0 {
+			return fmt.Errorf("%w: keys beyond what was asked for", message.ErrMessage)
 		}
-		ours.upTo(theirs.through)
+		ours.upTo(theirs.Through)
 	}
 	c.through = ours.through
-	c.wanted, c.offered = differ(ours.keys, theirs.keys)
+	c.wanted, c.offered = differ(ours.keys, theirs.Keys)
 	c.at, c.stage = c.after, pulling
 	c.settle()
 	return nil
@@ -154,13 +156,18 @@ func (c *comparison) settle() {
 	}
 }
 
+// rows asks for what is left of keys in the part that was listed.
+func (c *comparison) rows(hashes []uint64) *message.RowsRequest {
+	return &message.RowsRequest{SpanHead: message.SpanHead{LeafHead: c.head, After: c.at, Through: c.through}, Hashes: hashes}
+}
+
 func (c *comparison) pull(ctx context.Context) error {
-	got, err := c.a.pull(ctx, c.peer, c.view, c.born, &rowsRequest{spanHead{c.head, c.at, c.through}, c.wanted})
+	got, err := c.a.pull(ctx, c.peer, c.view, c.born, c.rows(c.wanted))
 	if err != nil {
 		return err
 	}
-	c.repaired.rows, c.repaired.bytes = c.repaired.rows+got.rows, c.repaired.bytes+got.bytes
-	if c.at = got.through; c.at == nil {
+	c.repaired.Rows, c.repaired.Bytes = c.repaired.Rows+got.Rows, c.repaired.Bytes+got.Bytes
+	if c.at = got.Through; c.at == nil {
 		c.wanted = nil
 		c.settle()
 	}
@@ -168,20 +175,19 @@ func (c *comparison) pull(ctx context.Context) error {
 }
 
 func (c *comparison) offer(ctx context.Context) error {
-	m := rowsRequest{spanHead{c.head, c.at, c.through}, c.offered}
-	body, err := c.a.call(ctx, c.peer, kindPull, m.encode())
+	body, err := c.a.call(ctx, c.peer, message.Pull, c.rows(c.offered).Encode())
 	if err != nil {
-		return fmt.Errorf("pull of leaf %+v by the peer: %w", c.head.leaf, err)
+		return fmt.Errorf("pull of leaf %+v by the peer: %w", c.head.Leaf, err)
 	}
-	got, err := decodePullAnswer(body)
+	got, err := message.DecodePullAnswer(body)
 	if err != nil {
 		return err
 	}
-	if got.through != nil && bytes.Compare(got.through, c.at) <= 0 {
-		return fmt.Errorf("%w: it does not go on", errMessage)
+	if got.Through != nil && bytes.Compare(got.Through, c.at) <= 0 {
+		return fmt.Errorf("%w: it does not go on", message.ErrMessage)
 	}
-	c.given.rows, c.given.bytes = c.given.rows+got.rows, c.given.bytes+got.bytes
-	if c.at = got.through; c.at == nil {
+	c.given.Rows, c.given.Bytes = c.given.Rows+got.Rows, c.given.Bytes+got.Bytes
+	if c.at = got.Through; c.at == nil {
 		c.offered = nil
 		c.settle()
 	}

@@ -9,7 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
-	"sync/atomic"
+	"sync"
 	"testing"
 	"time"
 
@@ -18,6 +18,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/dunlindb/dunlin/antientropy/message"
+	"github.com/dunlindb/dunlin/antientropy/tree"
 	"github.com/dunlindb/dunlin/hlc"
 	"github.com/dunlindb/dunlin/record"
 	"github.com/dunlindb/dunlin/replica"
@@ -87,6 +89,9 @@ func (c catalog) view(tb testing.TB) *schema.View {
 	return v
 }
 
+// everything is no limit.
+var everything = tree.Limits{Rows: 1 << 30, Time: time.Hour}
+
 func nodeID(i int) ring.NodeID { return ring.NodeID{byte(i + 1)} }
 
 // cluster is some replicas with anti-entropy, wired by calls.
@@ -95,9 +100,11 @@ type cluster struct {
 	cfg   Config
 	// intercept, if set, sees each call before its handler; an error ends it.
 	intercept func(from, to int, kind string, body []byte) error
-	bytes     atomic.Int64 // of all questions and answers
-	rows      atomic.Int64 // that travelled
-	calls     map[string]int
+
+	mu    sync.Mutex // guards the fields below
+	rows  int        // that travelled
+	calls map[string]int
+	bytes map[string]int // of questions and answers, by kind
 }
 
 // node is one of them.
@@ -108,12 +115,13 @@ type node struct {
 	fs     vfs.FS
 	number int
 	view   *schema.View
-	ctx    context.Context
+
+	registry *prometheus.Registry
 }
 
 func newCluster(tb testing.TB, nodes int, change func(*Config)) *cluster {
 	tb.Helper()
-	c := &cluster{cfg: DefaultConfig(), calls: map[string]int{}}
+	c := &cluster{cfg: DefaultConfig(), calls: map[string]int{}, bytes: map[string]int{}}
 	c.cfg.Share, c.cfg.HurryShare = 1, 1
 	if change != nil {
 		change(&c.cfg)
@@ -154,6 +162,7 @@ func (c *cluster) open(tb testing.TB, n *node) {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	n.registry = prometheus.NewRegistry()
 	clock := hlc.New(time.Now, 0, time.Hour)
 	clock.Raise(hlc.FromTime(time.Now().Add(1e6 * time.Hour)))
 	n.ae, err = New(c.cfg, Env{
@@ -161,7 +170,7 @@ func (c *cluster) open(tb testing.TB, n *node) {
 		Call: func(ctx context.Context, to ring.NodeID, kind string, body []byte) ([]byte, error) {
 			return c.call(ctx, n.number, int(to[0])-1, kind, body)
 		},
-		Logger: logger, Registerer: prometheus.NewRegistry(),
+		Logger: logger, Registerer: n.registry,
 	})
 	if err != nil {
 		tb.Fatal(err)
@@ -176,24 +185,32 @@ func (n *node) close(tb testing.TB) {
 }
 
 func (c *cluster) call(ctx context.Context, from, to int, kind string, body []byte) ([]byte, error) {
-	c.calls[kind]++
-	c.bytes.Add(int64(len(body)))
+	c.count(kind, len(body), 1, 0)
 	if c.intercept != nil {
 		if err := c.intercept(from, to, kind, body); err != nil {
 			return nil, err
 		}
 	}
 	answer, err := c.nodes[to].ae.Handle(ctx, nodeID(from), kind, body)
-	c.bytes.Add(int64(len(answer)))
-	if kind == kindRows && err == nil {
-		if m, err := decodeRowsAnswer(answer); err == nil {
-			for rest := m.rows; len(rest) > 0; {
+	rows := 0
+	if kind == message.Rows && err == nil {
+		if m, err := message.DecodeRowsAnswer(answer); err == nil {
+			for rest := m.Rows; len(rest) > 0; rows++ {
 				_, _, rest, _ = record.NextEntry(rest)
-				c.rows.Add(1)
 			}
 		}
 	}
+	c.count(kind, len(answer), 0, rows)
 	return answer, err
+}
+
+// count adds to what was said.
+func (c *cluster) count(kind string, bytes, calls, rows int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.bytes[kind] += bytes
+	c.calls[kind] += calls
+	c.rows += rows
 }
 
 // run steps all nodes in turn for some time.
@@ -235,14 +252,14 @@ func (n *node) apply(tb testing.TB, entries ...[]byte) {
 func (n *node) content(tb testing.TB) map[string]record.Digest {
 	tb.Helper()
 	all := map[string]record.Digest{}
-	w := newWalker(n.engine)
+	w := tree.NewWalker(n.engine)
 	for id := range token.RangeID(token.Ranges) {
 		leaves, err := n.Leaves(tb.Context(), id)
 		if err != nil {
 			tb.Fatal(err)
 		}
 		for _, l := range leaves {
-			_, err := w.walk(span{leaf: l.Leaf}, func(key, _ []byte, sum record.Digest, counts bool) bool {
+			_, err := w.Walk(tree.Span{Leaf: l.Leaf}, everything, func(key, _ []byte, sum record.Digest, counts bool) bool {
 				if counts {
 					all[string(key)] = sum
 				}
@@ -259,7 +276,7 @@ func (n *node) content(tb testing.TB) map[string]record.Digest {
 // checkClean hashes every leaf anew and compares it with the record of it.
 func (n *node) checkClean(tb testing.TB) (clean int) {
 	tb.Helper()
-	w := newWalker(n.engine)
+	w := tree.NewWalker(n.engine)
 	for id := range token.RangeID(token.Ranges) {
 		leaves, err := n.Leaves(tb.Context(), id)
 		if err != nil {
@@ -267,7 +284,7 @@ func (n *node) checkClean(tb testing.TB) (clean int) {
 		}
 		for _, l := range leaves {
 			var fresh record.LeafContent
-			if _, err := w.walk(span{leaf: l.Leaf}, func(_, _ []byte, sum record.Digest, counts bool) bool {
+			if _, err := w.Walk(tree.Span{Leaf: l.Leaf}, everything, func(_, _ []byte, sum record.Digest, counts bool) bool {
 				if counts {
 					fresh.Add(sum)
 				}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"time"
 
+	"github.com/dunlindb/dunlin/antientropy/message"
+	"github.com/dunlindb/dunlin/antientropy/tree"
 	"github.com/dunlindb/dunlin/record"
 	"github.com/dunlindb/dunlin/schema"
 	"github.com/dunlindb/dunlin/storage"
@@ -16,7 +18,9 @@ import (
 const (
 	keepAt     = 64
 	keepWithin = time.Second
-	looksAtAll = 16 // ranges that are looked at in one step
+
+	looksAtAll = 16   // ranges that are looked at in one step
+	corruptMax = 1024 // leaves that are remembered not to be reported twice
 )
 
 // hashing finds leaves that were written and have settled, and hashes them.
@@ -29,6 +33,7 @@ type hashing struct {
 	after   []byte
 	hashed  []record.LeafCut // not recorded
 	since   time.Time        // when the first of them was hashed
+	corrupt map[record.Leaf]struct{}
 }
 
 // hash does one piece of hashing; worked is false if there is nothing to do.
@@ -67,7 +72,7 @@ func (a *AntiEntropy) hash(ctx context.Context, v *schema.View) (worked bool, er
 func (a *AntiEntropy) hashPiece() error {
 	h := &a.plan.hash
 	c := h.current
-	at, err := a.walk(span{leaf: c.Leaf, after: h.after}, func(key, fragment []byte, sum record.Digest, counts bool) bool {
+	at, err := a.walk(tree.Span{Leaf: c.Leaf, After: h.after}, func(key, fragment []byte, sum record.Digest, counts bool) bool {
 		c.Bytes += uint64(len(key) + len(fragment))
 		if counts {
 			c.LeafContent.Add(sum)
@@ -76,14 +81,18 @@ func (a *AntiEntropy) hashPiece() error {
 	})
 	if err != nil {
 		h.current = nil
-		if errors.Is(err, storage.ErrCorrupt) {
-			a.env.Logger.Error("anti-entropy: a leaf cannot be read and is not compared", "table", c.Table, "range", c.Range, "error", err)
-			return nil
+		if !errors.Is(err, storage.ErrCorrupt) {
+			return err
 		}
-		return err
+		if _, told := h.corrupt[c.Leaf]; !told && len(h.corrupt) < corruptMax {
+			h.corrupt[c.Leaf] = struct{}{}
+			a.env.Logger.Error("anti-entropy: a leaf cannot be read and is not compared", "table", c.Table, "range", c.Range, "error", err)
+		}
+		return nil
 	}
-	c.Oldest = min(c.Oldest, at.oldest)
-	if h.after = at.through; h.after != nil {
+	delete(h.corrupt, c.Leaf)
+	c.Oldest = min(c.Oldest, at.Oldest)
+	if h.after = at.Through; h.after != nil {
 		return nil
 	}
 	if len(h.hashed) == 0 {
@@ -97,9 +106,10 @@ func (a *AntiEntropy) hashPiece() error {
 // keep records what was hashed.
 func (a *AntiEntropy) keep(ctx context.Context) error {
 	h := &a.plan.hash
-	hashed := h.hashed
-	h.hashed = nil
-	_, err := a.env.Marks.KeepLeaves(ctx, hashed)
+	_, err := a.env.Marks.KeepLeaves(ctx, h.hashed)
+	if err == nil || len(h.hashed) >= 4*keepAt {
+		h.hashed = nil // else once more, when the committers have room
+	}
 	return err
 }
 
@@ -141,6 +151,6 @@ func (a *AntiEntropy) wanted(v *schema.View, l record.Leaf) bool {
 	if table == nil {
 		return false
 	}
-	t := target{table.Placement, l.Range}
+	t := message.Target{Placement: table.Placement, ID: l.Range}
 	return covers(v, t, l) && holds(v, t, a.env.Self)
 }

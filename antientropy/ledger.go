@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 
+	"github.com/dunlindb/dunlin/antientropy/message"
 	"github.com/dunlindb/dunlin/hlc"
 	"github.com/dunlindb/dunlin/ring"
 	"github.com/dunlindb/dunlin/schema"
@@ -20,7 +21,7 @@ type accountKey struct {
 
 // account is one keyspace and peer. Times are starts of sessions.
 type account struct {
-	epoch    epoch         // of the view that it is right for
+	epoch    message.Epoch // of the view that it is right for
 	opened   hlc.Timestamp // when it was first wanted
 	verified [token.Ranges]hlc.Timestamp
 	changed  bool // since it was persisted
@@ -37,8 +38,8 @@ func (k accountKey) metaKey() string {
 
 func (a *account) encode() []byte {
 	b := make([]byte, 0, accountSize)
-	b = binary.BigEndian.AppendUint64(append(b, accountVersion), a.epoch.generation)
-	b = binary.BigEndian.AppendUint64(b, a.epoch.version)
+	b = binary.BigEndian.AppendUint64(append(b, accountVersion), a.epoch.Generation)
+	b = binary.BigEndian.AppendUint64(b, a.epoch.Version)
 	b = binary.BigEndian.AppendUint64(b, uint64(a.opened))
 	for _, ts := range a.verified {
 		b = binary.BigEndian.AppendUint64(b, uint64(ts))
@@ -57,7 +58,7 @@ func decodeAccount(b []byte) (*account, bool) {
 		return v
 	}
 	b = b[1:]
-	a := &account{epoch: epoch{next(), next()}, opened: hlc.Timestamp(next())}
+	a := &account{epoch: message.Epoch{Generation: next(), Version: next()}, opened: hlc.Timestamp(next())}
 	for i := range a.verified {
 		a.verified[i] = hlc.Timestamp(next())
 	}
@@ -68,7 +69,7 @@ func decodeAccount(b []byte) (*account, bool) {
 // its replicas changed says nothing about those of now.
 func (a *account) renew(v *schema.View) {
 	for id := range token.RangeID(token.Ranges) {
-		if a.epoch.generation != v.Generation || v.Ring.ChangedAt(id) > a.epoch.version {
+		if a.epoch.Generation != v.Generation || v.Ring.ChangedAt(id) > a.epoch.Version {
 			a.verified[id] = 0
 		}
 	}
@@ -80,7 +81,7 @@ func (a *AntiEntropy) openAccounts(v *schema.View) error {
 	wanted := map[accountKey]*account{}
 	for _, p := range a.plan.order {
 		for _, t := range p.targets {
-			wanted[accountKey{keyspaceOf(v, t.placement), p.id}] = nil
+			wanted[accountKey{keyspaceOf(v, t.Placement), p.id}] = nil
 		}
 	}
 	a.mu.Lock()
@@ -113,8 +114,8 @@ func (a *AntiEntropy) openAccounts(v *schema.View) error {
 	return nil
 }
 
-// keyspaceOf names a placement by a table of it; placements without tables have
-// nothing to verify and share a name.
+// keyspaceOf names a placement by a table of it; "" if it has none, and so nothing
+// to verify.
 func keyspaceOf(v *schema.View, placement int) string {
 	for _, t := range v.Tables() {
 		if t.Placement == placement {
@@ -125,12 +126,12 @@ func keyspaceOf(v *schema.View, placement int) string {
 }
 
 // credit records a verification.
-func (a *AntiEntropy) credit(v *schema.View, t target, peer ring.NodeID, at hlc.Timestamp) {
-	k := accountKey{keyspaceOf(v, t.placement), peer}
+func (a *AntiEntropy) credit(v *schema.View, t message.Target, peer ring.NodeID, at hlc.Timestamp) {
+	k := accountKey{keyspaceOf(v, t.Placement), peer}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if account := a.ledger[k]; account != nil && account.verified[t.id] < at {
-		account.verified[t.id], account.changed = at, true
+	if account := a.ledger[k]; account != nil && account.verified[t.ID] < at {
+		account.verified[t.ID], account.changed = at, true
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 
+	"github.com/dunlindb/dunlin/antientropy/message"
 	"github.com/dunlindb/dunlin/record"
 	"github.com/dunlindb/dunlin/schema"
 	"github.com/dunlindb/dunlin/token"
@@ -62,7 +63,7 @@ func newLook(v *schema.View, id token.RangeID, leaves []record.LeafState) *look 
 		var scratch []byte
 		for i := range leaves {
 			leaf := &leaves[i]
-			if !covers(v, target{p, id}, leaf.Leaf) {
+			if !covers(v, message.Target{Placement: p, ID: id}, leaf.Leaf) {
 				continue
 			}
 			l.count(leaf)

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/dunlindb/dunlin/antientropy/message"
+	"github.com/dunlindb/dunlin/antientropy/tree"
 	"github.com/dunlindb/dunlin/hlc"
 	"github.com/dunlindb/dunlin/record"
 	"github.com/dunlindb/dunlin/ring"
@@ -18,22 +20,22 @@ import (
 // end of the span if that is nil.
 type page struct {
 	through []byte
-	keys    []keyDigest
+	keys    []message.KeyDigest
 	names   []byte // the keys themselves, one after another
 	ends    []int
 }
 
 // list digests the keys of a span that fall into chosen buckets, in key order.
-func (a *AntiEntropy) list(s span, c *chosen) (p page, err error) {
+func (a *AntiEntropy) list(s tree.Span, c *tree.Chosen) (p page, err error) {
 	at, err := a.walk(s, func(key, _ []byte, sum record.Digest, counts bool) bool {
-		if hash := keyHash(key); counts && c.has(hash) {
-			p.keys = append(p.keys, keyDigest{hash, binary.BigEndian.Uint64(sum[8:])})
+		if hash := tree.KeyHash(key); counts && c.Has(hash) {
+			p.keys = append(p.keys, message.KeyDigest{Hash: hash, Sum: binary.BigEndian.Uint64(sum[8:])})
 			p.names = append(p.names, key...)
 			p.ends = append(p.ends, len(p.names))
 		}
 		return len(p.keys) < keysMax
 	})
-	p.through = at.through
+	p.through = at.Through
 	return p, err
 }
 
@@ -54,22 +56,22 @@ func (p *page) upTo(through []byte) {
 
 // differ returns the hashes of keys in theirs that are not the same in ours, and
 // the other way round.
-func differ(ours, theirs []keyDigest) (wanted, offered []uint64) {
+func differ(ours, theirs []message.KeyDigest) (wanted, offered []uint64) {
 	return missing(theirs, ours), missing(ours, theirs)
 }
 
 // missing lists the hashes of keys of a that b does not have like that.
-func missing(a, b []keyDigest) (hashes []uint64) {
+func missing(a, b []message.KeyDigest) (hashes []uint64) {
 	if len(a) == 0 {
 		return nil
 	}
-	in := make(map[keyDigest]struct{}, len(b))
+	in := make(map[message.KeyDigest]struct{}, len(b))
 	for _, k := range b {
 		in[k] = struct{}{}
 	}
 	for _, k := range a {
 		if _, ok := in[k]; !ok {
-			hashes = append(hashes, k.hash)
+			hashes = append(hashes, k.Hash)
 		}
 	}
 	return hashes
@@ -77,38 +79,38 @@ func missing(a, b []keyDigest) (hashes []uint64) {
 
 // pull asks a peer for rows of a span, once, and applies them. It returns when
 // they are synced.
-func (a *AntiEntropy) pull(ctx context.Context, from ring.NodeID, v *schema.View, born hlc.Timestamp, m *rowsRequest) (got pullAnswer, err error) {
-	body, err := a.call(ctx, from, kindRows, m.encode())
+func (a *AntiEntropy) pull(ctx context.Context, from ring.NodeID, v *schema.View, born hlc.Timestamp, m *message.RowsRequest) (got message.PullAnswer, err error) {
+	body, err := a.call(ctx, from, message.Rows, m.Encode())
 	if err != nil {
-		return got, fmt.Errorf("rows of leaf %+v: %w", m.leaf, err)
+		return got, fmt.Errorf("rows of leaf %+v: %w", m.Leaf, err)
 	}
-	answer, err := decodeRowsAnswer(body)
-	if err != nil {
-		return got, err
-	}
-	groups, err := a.check(&m.spanHead, hashSet(m.hashes), answer.rows)
+	answer, err := message.DecodeRowsAnswer(body)
 	if err != nil {
 		return got, err
 	}
-	if answer.through != nil && bytes.Compare(answer.through, m.after) <= 0 {
-		return got, fmt.Errorf("%w: it does not go on", errMessage)
+	groups, err := a.check(&m.SpanHead, hashSet(m.Hashes), answer.Rows)
+	if err != nil {
+		return got, err
 	}
-	got.through = answer.through
+	if answer.Through != nil && bytes.Compare(answer.Through, m.After) <= 0 {
+		return got, fmt.Errorf("%w: it does not go on", message.ErrMessage)
+	}
+	got.Through = answer.Through
 	for i := range groups {
 		groups[i].Version, groups[i].Born = v.Version, born
-		got.rows += uint64(groups[i].Count)
-		got.bytes += uint64(len(groups[i].Entries))
+		got.Rows += uint64(groups[i].Count)
+		got.Bytes += uint64(len(groups[i].Entries))
 	}
 	if err := a.apply(ctx, from, groups); err != nil {
 		return got, err
 	}
-	a.count(m.leaf.Table, got)
+	a.count(m.Leaf.Table, got)
 	return got, nil
 }
 
 // check cuts rows into groups. A peer is not believed: they have to be of the
 // leaf, to be asked for, and to be readable.
-func (a *AntiEntropy) check(h *spanHead, wanted map[uint64]struct{}, rows []byte) (groups []transport.Group, err error) {
+func (a *AntiEntropy) check(h *message.SpanHead, wanted map[uint64]struct{}, rows []byte) (groups []transport.Group, err error) {
 	const groupBytes = 64 << 10
 	var canon record.Canon
 	if err := canon.SetHead(nil); err != nil {
@@ -124,15 +126,15 @@ func (a *AntiEntropy) check(h *spanHead, wanted map[uint64]struct{}, rows []byte
 	for rest := rows; len(rest) > 0; {
 		key, fragment, next, err := record.NextEntry(rest)
 		if err != nil {
-			return nil, fmt.Errorf("%w: rows: %w", errMessage, err)
+			return nil, fmt.Errorf("%w: rows: %w", message.ErrMessage, err)
 		}
 		k, err := record.ParseKey(key)
 		if err != nil {
-			return nil, fmt.Errorf("%w: rows: %w", errMessage, err)
+			return nil, fmt.Errorf("%w: rows: %w", message.ErrMessage, err)
 		}
 		leaf, _ := record.LeafOf(key)
-		if _, ok := wanted[keyHash(key)]; !ok || leaf != h.leaf {
-			return nil, fmt.Errorf("%w: a row that was not asked for", errMessage)
+		if _, ok := wanted[tree.KeyHash(key)]; !ok || leaf != h.Leaf {
+			return nil, fmt.Errorf("%w: a row that was not asked for", message.ErrMessage)
 		}
 		if leaf.Space == record.SpaceHeads {
 			_, _, err = canon.Head(key, fragment)
@@ -140,7 +142,7 @@ func (a *AntiEntropy) check(h *spanHead, wanted map[uint64]struct{}, rows []byte
 			_, _, err = canon.Row(key, k.Suffix, fragment)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%w: a row: %w", errMessage, err)
+			return nil, fmt.Errorf("%w: a row: %w", message.ErrMessage, err)
 		}
 		if count > 0 && len(start)-len(next) > groupBytes {
 			cut(rest)
@@ -178,11 +180,11 @@ type verdicts chan transport.Verdict
 func (c verdicts) Done(_ uint32, v transport.Verdict) { c <- v }
 
 // count adds what was pulled to the counters.
-func (a *AntiEntropy) count(table uint32, got pullAnswer) {
-	a.metrics.rowsPulled.Add(float64(got.rows))
-	a.metrics.bytePulled.Add(float64(got.bytes))
+func (a *AntiEntropy) count(table uint32, got message.PullAnswer) {
+	a.metrics.rowsPulled.Add(float64(got.Rows))
+	a.metrics.bytePulled.Add(float64(got.Bytes))
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	p := a.pulled[table]
-	a.pulled[table] = pulled{p.rows + got.rows, p.bytes + got.bytes}
+	a.pulled[table] = pulled{p.rows + got.Rows, p.bytes + got.Bytes}
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/dunlindb/dunlin/antientropy/message"
 	"github.com/dunlindb/dunlin/hlc"
 	"github.com/dunlindb/dunlin/ring"
 	"github.com/dunlindb/dunlin/schema"
@@ -42,8 +43,8 @@ func (s *schedule) hurry(v *schema.View, scope Scope) {
 			continue
 		}
 		for _, t := range p.targets {
-			if scope.Table != 0 && (table == nil || table.Placement != t.placement) ||
-				scope.Ranges != nil && !slices.Contains(scope.Ranges, t.id) {
+			if scope.Table != 0 && (table == nil || table.Placement != t.Placement) ||
+				scope.Ranges != nil && !slices.Contains(scope.Ranges, t.ID) {
 				continue
 			}
 			p.urgent[t] = struct{}{}
@@ -62,48 +63,48 @@ func (a *AntiEntropy) compareRoots(ctx context.Context, v *schema.View, p *peer)
 	if err != nil {
 		return err
 	}
-	m := rootsRequest{epoch: epochOf(v)}
+	m := message.RootsRequest{Epoch: epochOf(v)}
 	for i, t := range p.targets {
-		l, err := a.look(ctx, v, t.id)
+		l, err := a.look(ctx, v, t.ID)
 		if err != nil {
 			return err
 		}
-		if root := l.roots[t.placement]; root.settled {
-			m.targets, m.roots = append(m.targets, t), append(m.roots, root.sum)
+		if root := l.roots[t.Placement]; root.settled {
+			m.Targets, m.Roots = append(m.Targets, t), append(m.Roots, root.sum)
 		} else {
 			p.deferOrQueue(t, a.cfg.Deferrals)
 		}
-		if len(m.targets) == rootsMax || i == len(p.targets)-1 {
+		if len(m.Targets) == rootsMax || i == len(p.targets)-1 {
 			if err := a.askRoots(ctx, v, p, &m, began); err != nil {
 				return err
 			}
-			m.targets, m.roots = m.targets[:0], m.roots[:0]
+			m.Targets, m.Roots = m.Targets[:0], m.Roots[:0]
 		}
 	}
 	return nil
 }
 
-func (a *AntiEntropy) askRoots(ctx context.Context, v *schema.View, p *peer, m *rootsRequest, began hlc.Timestamp) error {
-	if len(m.targets) == 0 {
+func (a *AntiEntropy) askRoots(ctx context.Context, v *schema.View, p *peer, m *message.RootsRequest, began hlc.Timestamp) error {
+	if len(m.Targets) == 0 {
 		return nil
 	}
-	body, err := a.call(ctx, p.id, kindRoots, m.encode())
+	body, err := a.call(ctx, p.id, message.Roots, m.Encode())
 	if err != nil {
 		return err
 	}
-	answer, err := decodeLikenesses(body)
-	if err != nil || len(answer) != len(m.targets) {
-		return fmt.Errorf("%w: %d answers to %d roots", errMessage, len(answer), len(m.targets))
+	answer, err := message.DecodeLikenesses(body)
+	if err != nil || len(answer) != len(m.Targets) {
+		return fmt.Errorf("%w: %d answers to %d roots", message.ErrMessage, len(answer), len(m.Targets))
 	}
-	p.failures = 0
-	for i, t := range m.targets {
+	a.well(p)
+	for i, t := range m.Targets {
 		switch answer[i] {
-		case alike:
+		case message.Alike:
 			a.metrics.compared.Inc()
 			a.verified(v, p, t, began)
-		case different:
+		case message.Different:
 			p.enqueue(t)
-		case unsettled:
+		case message.Unsettled:
 			p.deferOrQueue(t, a.cfg.Deferrals)
 		}
 	}
@@ -112,7 +113,7 @@ func (a *AntiEntropy) askRoots(ctx context.Context, v *schema.View, p *peer, m *
 
 // deferOrQueue puts a target off for a round, unless it is urgent or was put off
 // often enough.
-func (p *peer) deferOrQueue(t target, most int) {
+func (p *peer) deferOrQueue(t message.Target, most int) {
 	_, urgent := p.urgent[t]
 	if p.deferred[t]++; !urgent && p.deferred[t] <= most {
 		return
@@ -120,15 +121,20 @@ func (p *peer) deferOrQueue(t target, most int) {
 	p.enqueue(t)
 }
 
-func (p *peer) enqueue(t target) {
+func (p *peer) enqueue(t message.Target) {
 	delete(p.deferred, t)
-	if !slices.Contains(p.queue, t) {
+	_, urgent := p.urgent[t]
+	switch {
+	case slices.Contains(p.queue, t):
+	case urgent:
+		p.queue = slices.Insert(p.queue, 0, t)
+	default:
 		p.queue = append(p.queue, t)
 	}
 }
 
 // verified records that a target was equal, or made equal, since a moment.
-func (a *AntiEntropy) verified(v *schema.View, p *peer, t target, since hlc.Timestamp) {
+func (a *AntiEntropy) verified(v *schema.View, p *peer, t message.Target, since hlc.Timestamp) {
 	delete(p.deferred, t)
 	delete(p.urgent, t)
 	a.credit(v, t, p.id, since)

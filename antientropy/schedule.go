@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/dunlindb/dunlin/antientropy/message"
+	"github.com/dunlindb/dunlin/antientropy/tree"
 	"github.com/dunlindb/dunlin/ring"
 	"github.com/dunlindb/dunlin/schema"
 	"github.com/dunlindb/dunlin/token"
@@ -21,7 +23,7 @@ type schedule struct {
 	hash      hashing
 	hashTurn  bool
 	session   *session
-	buckets   *buckets
+	buckets   *tree.Buckets
 	rotate    time.Time // when the next period of settling begins
 	persist   time.Time
 	notBefore time.Time // the pause that Share asks for
@@ -30,20 +32,20 @@ type schedule struct {
 // peer is a node that shares ranges with this one.
 type peer struct {
 	id       ring.NodeID
-	targets  []target
+	targets  []message.Target
 	due      time.Time // of the next comparison of roots
 	after    time.Time // nothing is asked before: it has failed
 	failures int
-	queue    []target // that want a session
-	deferred map[target]int
-	urgent   map[target]struct{}
+	queue    []message.Target // that want a session
+	deferred map[message.Target]int
+	urgent   map[message.Target]struct{}
 }
 
 // urgent reports whether somebody waits for a range.
 func (s *schedule) urgent(id token.RangeID) bool {
 	for _, p := range s.order {
-		for t := range p.urgent {
-			if t.id == id {
+		for placement := range s.view.Ring.Placements() {
+			if _, ok := p.urgent[message.Target{Placement: placement, ID: id}]; ok {
 				return true
 			}
 		}
@@ -132,9 +134,12 @@ func (a *AntiEntropy) prepare(v *schema.View) error {
 // meet finds the peers of a view, and what is shared with each.
 func (a *AntiEntropy) meet(v *schema.View) error {
 	s := &a.plan
-	targets := map[ring.NodeID][]target{}
+	targets := map[ring.NodeID][]message.Target{}
 	self, member := v.Ring.Index(a.env.Self)
 	for p := range v.Ring.Placements() {
+		if keyspaceOf(v, p) == "" {
+			continue
+		}
 		for id := range token.RangeID(token.Ranges) {
 			if !member || !v.Ring.Holds(p, id, self) {
 				continue
@@ -142,7 +147,7 @@ func (a *AntiEntropy) meet(v *schema.View) error {
 			for _, m := range v.Ring.Replicas(p, id) {
 				if m != self {
 					other := v.Ring.Member(m).ID
-					targets[other] = append(targets[other], target{p, id})
+					targets[other] = append(targets[other], message.Target{Placement: p, ID: id})
 				}
 			}
 		}
@@ -152,14 +157,14 @@ func (a *AntiEntropy) meet(v *schema.View) error {
 	for id, shared := range targets {
 		p := before[id]
 		if p == nil {
-			p = &peer{id: id, urgent: map[target]struct{}{}}
+			p = &peer{id: id, urgent: map[message.Target]struct{}{}}
 		}
 		// The other side goes the other way, so that the two seldom want a session
 		// about the same range at once.
 		if bytes.Compare(a.env.Self[:], id[:]) > 0 {
 			slices.Reverse(shared)
 		}
-		p.targets, p.queue, p.deferred = shared, nil, map[target]int{}
+		p.targets, p.queue, p.deferred = shared, nil, map[message.Target]int{}
 		clear(p.urgent)
 		s.peers[id] = p
 		s.order = append(s.order, p)
@@ -201,17 +206,17 @@ func (a *AntiEntropy) converse(ctx context.Context, v *schema.View, now time.Tim
 func (a *AntiEntropy) start(v *schema.View, p *peer) error {
 	t := p.queue[0]
 	p.queue = p.queue[1:]
-	if !a.begin(pair{t.id, p.id}) {
+	if !a.begin(pair{t.ID, p.id}) {
 		a.metrics.sessions.WithLabelValues(reasonBusy).Inc()
 		return nil
 	}
 	born, err := a.env.Clock.Now()
 	if err != nil {
-		a.end(pair{t.id, p.id})
+		a.end(pair{t.ID, p.id})
 		return fmt.Errorf("antientropy: begin a session: %w", err)
 	}
 	if a.plan.buckets == nil {
-		a.plan.buckets = &buckets{}
+		a.plan.buckets = &tree.Buckets{}
 	}
 	a.plan.session = &session{a: a, view: v, peer: p, target: t, born: born, buckets: a.plan.buckets}
 	return nil
@@ -228,25 +233,37 @@ func (a *AntiEntropy) goOn(ctx context.Context) {
 		s.close()
 	}
 	a.plan.session = nil
-	a.end(pair{s.target.id, s.peer.id})
+	a.end(pair{s.target.ID, s.peer.id})
 	a.metrics.sessions.WithLabelValues(outcome(err)).Inc()
 	if err != nil {
 		a.failed(s.peer, "session", err)
 		return
 	}
-	s.peer.failures = 0
+	a.well(s.peer)
 	a.verified(s.view, s.peer, s.target, s.born)
-	if s.repaired.rows+s.given.rows > 0 {
-		a.env.Logger.Info("anti-entropy: a range was repaired", "peer", s.peer.id, "range", s.target.id,
-			"leaves", s.compared, "rows_pulled", s.repaired.rows, "bytes_pulled", s.repaired.bytes,
-			"rows_pulled_by_peer", s.given.rows)
+	if s.repaired.Rows+s.given.Rows > 0 {
+		a.env.Logger.Info("anti-entropy: a range was repaired", "peer", s.peer.id, "range", s.target.ID,
+			"leaves", s.compared, "rows_pulled", s.repaired.Rows, "bytes_pulled", s.repaired.Bytes,
+			"rows_pulled_by_peer", s.given.Rows)
 	}
 }
 
-// failed leaves a peer alone for a while. That a range was busy is no fault.
+// well notes that a peer answers.
+func (a *AntiEntropy) well(p *peer) {
+	if p.failures > 0 {
+		a.env.Logger.Info("anti-entropy: a peer answers again", "peer", p.id, "failures", p.failures)
+	}
+	p.failures = 0
+}
+
+// failed leaves a peer alone for a while. That a range was busy is no fault, and
+// one that cannot be read is no reason to leave the others.
 func (a *AntiEntropy) failed(p *peer, op string, err error) {
-	reason := reasonOf(err)
-	if reason == reasonBusy || reason == reasonMoved {
+	switch reasonOf(err) {
+	case reasonBusy, reasonMoved:
+		return
+	case reasonCorrupt:
+		a.env.Logger.Error("anti-entropy: rows cannot be read and were not compared", "peer", p.id, "error", err)
 		return
 	}
 	pause := min(a.cfg.BackoffMin<<min(p.failures, 20), a.cfg.BackoffMax)

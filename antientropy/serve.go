@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/dunlindb/dunlin/antientropy/message"
+	"github.com/dunlindb/dunlin/antientropy/tree"
 	"github.com/dunlindb/dunlin/record"
 	"github.com/dunlindb/dunlin/ring"
 	"github.com/dunlindb/dunlin/schema"
@@ -46,7 +48,7 @@ func refused(err error) error {
 	switch {
 	case errors.As(err, &control):
 		return control
-	case errors.Is(err, errMessage):
+	case errors.Is(err, message.ErrMessage):
 		return refusal(reasonMessage, "%v", err)
 	case errors.Is(err, storage.ErrCorrupt):
 		return refusal(reasonCorrupt, "%v", err)
@@ -71,11 +73,11 @@ func reasonOf(err error) string {
 
 func (a *AntiEntropy) handle(ctx context.Context, from ring.NodeID, kind string, body []byte) ([]byte, error) {
 	switch kind {
-	case kindRoots:
+	case message.Roots:
 		return a.serveRoots(ctx, from, body)
-	case kindLeaves:
+	case message.Leaves:
 		return a.serveLeaves(ctx, from, body)
-	case kindPull:
+	case message.Pull:
 		return a.servePull(ctx, from, body)
 	}
 	select {
@@ -85,113 +87,113 @@ func (a *AntiEntropy) handle(ctx context.Context, from ring.NodeID, kind string,
 		return nil, refusal(reasonBusy, "%d answers are being worked on", a.cfg.Serving)
 	}
 	switch kind {
-	case kindBuckets:
+	case message.Buckets:
 		return a.serveBuckets(from, body)
-	case kindKeys:
+	case message.Keys:
 		return a.serveKeys(from, body)
-	case kindRows:
+	case message.Rows:
 		return a.serveRows(from, body)
 	}
 	return nil, refusal(reasonMessage, "there is no %q", kind)
 }
 
 // agree checks that this node serves by the same catalog version as the peer.
-func (a *AntiEntropy) agree(e epoch) (*schema.View, error) {
+func (a *AntiEntropy) agree(e message.Epoch) (*schema.View, error) {
 	v := a.env.Replica.View()
 	if v == nil || epochOf(v) != e {
-		return nil, refusal(reasonStale, "catalog version %d of generation %d is not the one here", e.version, e.generation)
+		return nil, refusal(reasonStale, "catalog version %d of generation %d is not the one here", e.Version, e.Generation)
 	}
 	return v, nil
 }
 
 // admit checks that both nodes hold what the question is about.
-func (a *AntiEntropy) admit(from ring.NodeID, e epoch, t target) (*schema.View, error) {
+func (a *AntiEntropy) admit(from ring.NodeID, e message.Epoch, t message.Target) (*schema.View, error) {
 	v, err := a.agree(e)
 	if err == nil && !shared(v, t, a.env.Self, from) {
-		err = refusal(reasonMoved, "range %d is not shared", t.id)
+		err = refusal(reasonMoved, "range %d is not shared", t.ID)
 	}
 	return v, err
 }
 
-func (a *AntiEntropy) admitLeaf(from ring.NodeID, h *leafHead) (*schema.View, error) {
-	v, err := a.admit(from, h.epoch, h.target)
-	if err == nil && !covers(v, h.target, h.leaf) {
-		err = refusal(reasonMoved, "leaf %+v is not compared", h.leaf)
+func (a *AntiEntropy) admitLeaf(from ring.NodeID, h *message.LeafHead) (*schema.View, error) {
+	v, err := a.admit(from, h.Epoch, h.Target)
+	if err == nil && !covers(v, h.Target, h.Leaf) {
+		err = refusal(reasonMoved, "leaf %+v is not compared", h.Leaf)
 	}
 	return v, err
 }
 
 func (a *AntiEntropy) serveRoots(ctx context.Context, from ring.NodeID, body []byte) ([]byte, error) {
-	m, err := decodeRootsRequest(body)
+	m, err := message.DecodeRootsRequest(body)
 	if err != nil {
 		return nil, err
 	}
-	v, err := a.agree(m.epoch)
+	v, err := a.agree(m.Epoch)
 	if err != nil {
 		return nil, err
 	}
-	answer := make([]likeness, len(m.targets))
-	for i, t := range m.targets {
+	answer := make([]message.Likeness, len(m.Targets))
+	for i, t := range m.Targets {
 		if !shared(v, t, a.env.Self, from) {
-			answer[i] = elsewhere
+			answer[i] = message.Elsewhere
 			continue
 		}
-		l, err := a.look(ctx, v, t.id)
+		l, err := a.look(ctx, v, t.ID)
 		if err != nil {
 			return nil, err
 		}
-		switch own := l.roots[t.placement]; {
+		switch own := l.roots[t.Placement]; {
 		case !own.settled:
-			answer[i] = unsettled
-		case own.sum != m.roots[i]:
-			answer[i] = different
+			answer[i] = message.Unsettled
+		case own.sum != m.Roots[i]:
+			answer[i] = message.Different
 		}
 	}
-	return encodeLikenesses(answer), nil
+	return message.EncodeLikenesses(answer), nil
 }
 
 func (a *AntiEntropy) serveLeaves(ctx context.Context, from ring.NodeID, body []byte) ([]byte, error) {
-	m, err := decodeLeavesRequest(body)
+	m, err := message.DecodeLeavesRequest(body)
 	if err != nil {
 		return nil, err
 	}
-	v, err := a.admit(from, m.epoch, m.target)
+	v, err := a.admit(from, m.Epoch, m.Target)
 	if err != nil {
 		return nil, err
 	}
-	leaves, err := a.env.Marks.Leaves(ctx, m.target.id)
+	leaves, err := a.env.Marks.Leaves(ctx, m.Target.ID)
 	if err != nil {
 		return nil, err
 	}
-	var answer leavesAnswer
+	var answer message.LeavesAnswer
 	most := a.cfg.AnswerBytes / (record.LeafSize + 1 + len(record.Digest{}) + 10)
 	for i := range leaves {
-		if m.after != nil && leaves[i].Compare(*m.after) <= 0 || !covers(v, m.target, leaves[i].Leaf) {
+		if m.After != nil && leaves[i].Compare(*m.After) <= 0 || !covers(v, m.Target, leaves[i].Leaf) {
 			continue
 		}
-		if len(answer.leaves) == most {
-			answer.more = true
+		if len(answer.Leaves) == most {
+			answer.More = true
 			break
 		}
-		answer.leaves = append(answer.leaves, leaves[i])
+		answer.Leaves = append(answer.Leaves, leaves[i])
 	}
-	return answer.encode(), nil
+	return answer.Encode(), nil
 }
 
 // serveBuckets reads the leaf into buckets, in pieces if it is large, and keeps
 // them for the questions that follow.
 func (a *AntiEntropy) serveBuckets(from ring.NodeID, body []byte) ([]byte, error) {
-	m, err := decodeBucketsRequest(body)
+	m, err := message.DecodeBucketsRequest(body)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := a.admitLeaf(from, &m.leafHead); err != nil {
+	if _, err := a.admitLeaf(from, &m.LeafHead); err != nil {
 		return nil, err
 	}
-	if len(m.chosen.buckets)*bucketFan*8 > 1<<20 {
-		return nil, refusal(reasonMessage, "%d buckets at once", len(m.chosen.buckets))
+	if len(m.Chosen.Buckets)*tree.Fan*8 > 1<<20 {
+		return nil, refusal(reasonMessage, "%d buckets at once", len(m.Chosen.Buckets))
 	}
-	s := a.served.take(servedKey{from, m.session, m.leaf})
+	s := a.served.take(servedKey{from, m.Session, m.Leaf})
 	if s == nil {
 		return nil, refusal(reasonBusy, "too many leaves are being compared")
 	}
@@ -199,83 +201,83 @@ func (a *AntiEntropy) serveBuckets(from ring.NodeID, body []byte) ([]byte, error
 		a.served.give(s, false)
 		return nil, err
 	}
-	answer := bucketsAnswer{reading: !s.done, keys: s.buckets.keys}
+	answer := message.BucketsAnswer{Reading: !s.done, Keys: s.buckets.Keys}
 	if s.done {
-		for _, b := range m.chosen.buckets {
-			sums := s.buckets.children(b, m.chosen.level)
-			answer.sums = append(answer.sums, sums[:]...)
+		for _, b := range m.Chosen.Buckets {
+			sums := s.buckets.Children(b, m.Chosen.Level)
+			answer.Sums = append(answer.Sums, sums[:]...)
 		}
 	}
 	a.served.give(s, true)
-	return answer.encode(), nil
+	return answer.Encode(), nil
 }
 
 // keysMax bounds the keys in one list.
 const keysMax = 2048
 
 func (a *AntiEntropy) serveKeys(from ring.NodeID, body []byte) ([]byte, error) {
-	m, err := decodeKeysRequest(body)
+	m, err := message.DecodeKeysRequest(body)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := a.admitLeaf(from, &m.leafHead); err != nil {
+	if _, err := a.admitLeaf(from, &m.LeafHead); err != nil {
 		return nil, err
 	}
-	page, err := a.list(m.span(), &m.chosen)
+	page, err := a.list(m.Span(), &m.Chosen)
 	if err != nil {
 		return nil, err
 	}
-	answer := keysAnswer{through: page.through, keys: page.keys}
-	return answer.encode(), nil
+	answer := message.KeysAnswer{Through: page.through, Keys: page.keys}
+	return answer.Encode(), nil
 }
 
 func (a *AntiEntropy) serveRows(from ring.NodeID, body []byte) ([]byte, error) {
-	m, err := decodeRowsRequest(body)
+	m, err := message.DecodeRowsRequest(body)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := a.admitLeaf(from, &m.leafHead); err != nil {
+	if _, err := a.admitLeaf(from, &m.LeafHead); err != nil {
 		return nil, err
 	}
-	wanted := hashSet(m.hashes)
-	var answer rowsAnswer
+	wanted := hashSet(m.Hashes)
+	var answer message.RowsAnswer
 	var last []byte // the key of the last row taken
 	full := false
-	at, err := a.walk(m.span(), func(key, fragment []byte, _ record.Digest, _ bool) bool {
-		if _, ok := wanted[keyHash(key)]; !ok {
+	at, err := a.walk(m.Span(), func(key, fragment []byte, _ record.Digest, _ bool) bool {
+		if _, ok := wanted[tree.KeyHash(key)]; !ok {
 			return true
 		}
-		if full = len(last) > 0 && len(answer.rows)+len(key)+len(fragment) > a.cfg.AnswerBytes; full {
+		if full = len(last) > 0 && len(answer.Rows)+len(key)+len(fragment) > a.cfg.AnswerBytes; full {
 			return false
 		}
-		answer.rows = record.AppendEntry(answer.rows, key, fragment)
+		answer.Rows = record.AppendEntry(answer.Rows, key, fragment)
 		last = append(last[:0], key...)
 		return true
 	})
 	if err != nil {
 		return nil, err
 	}
-	if answer.through = at.through; full {
-		answer.through = last
+	if answer.Through = at.Through; full {
+		answer.Through = last
 	}
-	return answer.encode(), nil
+	return answer.Encode(), nil
 }
 
 // servePull pulls from the peer what it says differs, on the peer's behalf. The
 // answer is sent when all of it is synced, so that nothing is applied later than
 // the peer's session.
 func (a *AntiEntropy) servePull(ctx context.Context, from ring.NodeID, body []byte) ([]byte, error) {
-	m, err := decodeRowsRequest(body)
+	m, err := message.DecodeRowsRequest(body)
 	if err != nil {
 		return nil, err
 	}
-	v, err := a.admitLeaf(from, &m.leafHead)
+	v, err := a.admitLeaf(from, &m.LeafHead)
 	if err != nil {
 		return nil, err
 	}
-	p := pair{m.target.id, from}
+	p := pair{m.Target.ID, from}
 	if !a.begin(p) {
-		return nil, refusal(reasonBusy, "range %d has a session already", m.target.id)
+		return nil, refusal(reasonBusy, "range %d has a session already", m.Target.ID)
 	}
 	defer a.end(p)
 	born, err := a.env.Clock.Now()
@@ -286,7 +288,7 @@ func (a *AntiEntropy) servePull(ctx context.Context, from ring.NodeID, body []by
 	if err != nil {
 		return nil, err
 	}
-	return got.encode(), nil
+	return got.Encode(), nil
 }
 
 func hashSet(hashes []uint64) map[uint64]struct{} {

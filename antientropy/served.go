@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dunlindb/dunlin/antientropy/tree"
 	"github.com/dunlindb/dunlin/record"
 	"github.com/dunlindb/dunlin/ring"
 )
@@ -15,7 +16,7 @@ const servedIdle = 30 * time.Second
 // filling is a leaf that is being read into buckets, piece by piece.
 type filling struct {
 	leaf    record.Leaf
-	buckets *buckets
+	buckets *tree.Buckets
 	after   []byte
 	done    bool
 }
@@ -25,16 +26,16 @@ func (a *AntiEntropy) fill(f *filling) error {
 	if f.done {
 		return nil
 	}
-	at, err := a.walk(span{leaf: f.leaf, after: f.after}, func(key, _ []byte, sum record.Digest, counts bool) bool {
+	at, err := a.walk(tree.Span{Leaf: f.leaf, After: f.after}, func(key, _ []byte, sum record.Digest, counts bool) bool {
 		if counts {
-			f.buckets.add(key, sum)
+			f.buckets.Add(key, sum)
 		}
 		return true
 	})
 	if err != nil {
 		return err
 	}
-	f.after, f.done = at.through, at.through == nil
+	f.after, f.done = at.Through, at.Through == nil
 	return nil
 }
 
@@ -82,7 +83,7 @@ func (s *served) take(k servedKey) *serving {
 	}
 	if len(s.kept)+s.inUse < s.most {
 		s.inUse++
-		return (&serving{filling: filling{buckets: &buckets{}}}).use(k, now)
+		return (&serving{filling: filling{buckets: &tree.Buckets{}}}).use(k, now)
 	}
 	if len(s.kept) > 0 && now.Sub(s.kept[0].used) > servedIdle {
 		old := s.kept[0]
@@ -96,7 +97,7 @@ func (s *served) take(k servedKey) *serving {
 // use readies the place for a key.
 func (v *serving) use(k servedKey, now time.Time) *serving {
 	if v.key != k {
-		*v.buckets = buckets{}
+		*v.buckets = tree.Buckets{}
 		v.filling = filling{leaf: k.leaf, buckets: v.buckets}
 		v.key = k
 	}

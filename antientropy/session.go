@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/dunlindb/dunlin/antientropy/message"
+	"github.com/dunlindb/dunlin/antientropy/tree"
 	"github.com/dunlindb/dunlin/hlc"
 	"github.com/dunlindb/dunlin/record"
 	"github.com/dunlindb/dunlin/schema"
@@ -16,17 +18,17 @@ type session struct {
 	a      *AntiEntropy
 	view   *schema.View
 	peer   *peer
-	target target
+	target message.Target
 	born   hlc.Timestamp // when it began; also its number
 
 	rowsNext bool          // the heads are equal
 	allAsked bool          // the leaves in todo are the last
 	todo     []record.Leaf // to be compared
 	current  *comparison
-	buckets  *buckets // of the comparisons, one after another
+	buckets  *tree.Buckets // of the comparisons, one after another
 
 	compared        int // leaves
-	repaired, given pullAnswer
+	repaired, given message.PullAnswer
 }
 
 // advance takes the session one step on; done means verified.
@@ -53,11 +55,11 @@ func (s *session) advance(ctx context.Context) (done bool, err error) {
 
 // open begins the comparison of a leaf.
 func (s *session) open(l record.Leaf) {
-	*s.buckets = buckets{}
+	*s.buckets = tree.Buckets{}
 	s.compared++
 	s.current = &comparison{
 		a: s.a, view: s.view, peer: s.peer.id, born: s.born,
-		head:    leafHead{epochOf(s.view), s.target, uint64(s.born), l},
+		head:    message.LeafHead{Epoch: epochOf(s.view), Target: s.target, Session: uint64(s.born), Leaf: l},
 		filling: filling{leaf: l, buckets: s.buckets},
 	}
 }
@@ -65,8 +67,8 @@ func (s *session) open(l record.Leaf) {
 // close adds what a comparison repaired.
 func (s *session) close() {
 	c := s.current
-	s.repaired.rows, s.repaired.bytes = s.repaired.rows+c.repaired.rows, s.repaired.bytes+c.repaired.bytes
-	s.given.rows, s.given.bytes = s.given.rows+c.given.rows, s.given.bytes+c.given.bytes
+	s.repaired.Rows, s.repaired.Bytes = s.repaired.Rows+c.repaired.Rows, s.repaired.Bytes+c.repaired.Bytes
+	s.given.Rows, s.given.Bytes = s.given.Rows+c.given.Rows, s.given.Bytes+c.given.Bytes
 	s.current = nil
 }
 
@@ -75,9 +77,9 @@ func (s *session) close() {
 func (s *session) ask(ctx context.Context) error {
 	theirs, err := s.theirs(ctx)
 	if err != nil {
-		return fmt.Errorf("leaves of range %d: %w", s.target.id, err)
+		return fmt.Errorf("leaves of range %d: %w", s.target.ID, err)
 	}
-	ours, err := s.a.env.Marks.Leaves(ctx, s.target.id)
+	ours, err := s.a.env.Marks.Leaves(ctx, s.target.ID)
 	if err != nil {
 		return err
 	}
@@ -101,27 +103,27 @@ func (s *session) ask(ctx context.Context) error {
 
 // theirs lists the peer's leaves.
 func (s *session) theirs(ctx context.Context) (all []record.LeafState, err error) {
-	m := leavesRequest{epoch: epochOf(s.view), target: s.target}
+	m := message.LeavesRequest{Epoch: epochOf(s.view), Target: s.target}
 	for {
-		body, err := s.a.call(ctx, s.peer.id, kindLeaves, m.encode())
+		body, err := s.a.call(ctx, s.peer.id, message.Leaves, m.Encode())
 		if err != nil {
 			return nil, err
 		}
-		answer, err := decodeLeavesAnswer(body)
+		answer, err := message.DecodeLeavesAnswer(body)
 		if err != nil {
 			return nil, err
 		}
-		if n := len(answer.leaves); n > 0 && m.after != nil && answer.leaves[0].Compare(*m.after) <= 0 {
-			return nil, fmt.Errorf("%w: it does not go on", errMessage)
+		if n := len(answer.Leaves); n > 0 && m.After != nil && answer.Leaves[0].Compare(*m.After) <= 0 {
+			return nil, fmt.Errorf("%w: it does not go on", message.ErrMessage)
 		}
-		all = append(all, answer.leaves...)
-		if !answer.more {
+		all = append(all, answer.Leaves...)
+		if !answer.More {
 			return all, nil
 		}
-		if len(answer.leaves) == 0 {
-			return nil, fmt.Errorf("%w: it does not go on", errMessage)
+		if len(answer.Leaves) == 0 {
+			return nil, fmt.Errorf("%w: it does not go on", message.ErrMessage)
 		}
-		m.after = &all[len(all)-1].Leaf
+		m.After = &all[len(all)-1].Leaf
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/dunlindb/dunlin/hlc"
+	"github.com/dunlindb/dunlin/ring"
 	"github.com/dunlindb/dunlin/schema"
 	"github.com/dunlindb/dunlin/token"
 )
@@ -53,35 +54,42 @@ type age struct {
 func (a *AntiEntropy) ages(v *schema.View) map[string]age {
 	ages := map[string]age{}
 	a.progress.verified, a.progress.ranges = 0, 0
-	seen := map[accountKey]bool{}
+	self, member := v.Ring.Index(a.env.Self)
 	for p := range v.Ring.Placements() {
 		name := keyspaceOf(v, p)
+		if _, seen := ages[name]; seen || !member {
+			continue // a keyspace without tables has nothing to verify
+		}
+		var g age
 		for k, account := range a.ledger {
-			if k.keyspace != name || seen[k] {
-				continue
-			}
-			seen[k] = true
-			for id, at := range account.verified {
-				if !shared(v, target{p, token.RangeID(id)}, a.env.Self, k.peer) {
-					continue
-				}
-				g := ages[name]
-				a.progress.ranges++
-				if at >= a.progress.started && at > 0 {
-					a.progress.verified++
-				}
-				if at == 0 {
-					at = account.opened
-					g.never++
-				}
-				if g.oldest == 0 || at < g.oldest {
-					g.oldest = at
-				}
-				ages[name] = g
+			if other, ok := v.Ring.Index(k.peer); ok && k.keyspace == name {
+				a.age(&g, account, v.Ring, p, self, other)
 			}
 		}
+		ages[name] = g
 	}
 	return ages
+}
+
+// age adds one account. a.mu is held.
+func (a *AntiEntropy) age(g *age, account *account, r *ring.Ring, placement int, self, other uint16) {
+	for id, at := range account.verified {
+		id := token.RangeID(id)
+		if !r.Holds(placement, id, self) || !r.Holds(placement, id, other) {
+			continue
+		}
+		a.progress.ranges++
+		if at > 0 && at >= a.progress.started {
+			a.progress.verified++
+		}
+		if at == 0 {
+			at = account.opened
+			g.never++
+		}
+		if g.oldest == 0 || at < g.oldest {
+			g.oldest = at
+		}
+	}
 }
 
 // refresh sets the gauges, and begins a new round when one is complete.
@@ -95,7 +103,9 @@ func (a *AntiEntropy) refresh() {
 	}
 	oldest, never := now, 0
 	for _, g := range a.ages(v) {
-		oldest, never = min(oldest, g.oldest), never+g.never
+		if g.oldest > 0 {
+			oldest, never = min(oldest, g.oldest), never+g.never
+		}
 	}
 	if a.progress.ranges > 0 && a.progress.verified == a.progress.ranges {
 		a.progress.round++

@@ -73,12 +73,12 @@ func (r *Replica) Leaves(ctx context.Context, id token.RangeID) ([]record.LeafSt
 	if id+1 < token.Ranges {
 		upper = appendLeafKey(nil, record.Leaf{Range: id + 1})
 	}
-	bits := map[record.Leaf]*leafSet{}
+	known := map[record.Leaf]record.LeafState{}
 	c := r.engine.CommitterOf(id)
 	err := r.engine.Between(ctx, c, func() (err error) {
 		for _, s := range r.committers[c].marks.list {
-			if s.known.has(id) {
-				bits[s.leaf(id)] = &leafSet{dirty: s.dirty, hot: s.hot, recent: s.recent}
+			if l := s.leaf(id); s.known.has(id) {
+				known[l] = record.LeafState{Leaf: l, Clean: !s.dirty.has(id), Recent: s.hot.has(id) || s.recent.has(id)}
 			}
 		}
 		cursor, err = r.engine.Cursor(lower, upper)
@@ -89,16 +89,15 @@ func (r *Replica) Leaves(ctx context.Context, id token.RangeID) ([]record.LeafSt
 	}
 	for ok := cursor.Seek(lower); ok; ok = cursor.Next() {
 		leaf, err := record.ParseLeaf(cursor.Key()[len(leafPrefix):])
-		set := bits[leaf]
-		if err != nil || set == nil {
+		s, ok := known[leaf]
+		if err != nil || !ok {
 			continue
 		}
 		value, err := cursor.Value()
 		if err != nil {
 			return nil, errors.Join(err, cursor.Close())
 		}
-		s := record.LeafState{Leaf: leaf, Recent: set.hot.has(id) || set.recent.has(id)}
-		if !set.dirty.has(id) {
+		if s.Clean {
 			s.LeafContent, s.Clean = parseCleanRecord(value)
 		}
 		states = append(states, s)

@@ -1,4 +1,4 @@
-package antientropy
+package tree
 
 import (
 	"bytes"
@@ -10,31 +10,44 @@ import (
 	"github.com/dunlindb/dunlin/storage"
 )
 
-// span is part of a leaf: the keys after one (nil: from the first) up to and with
+// Span is part of a leaf: the keys after one (nil: from the first) up to and with
 // another (nil: to the last).
-type span struct {
-	leaf           record.Leaf
-	after, through []byte
+type Span struct {
+	Leaf           record.Leaf
+	After, Through []byte
 }
 
 // bounds returns the span's keys: from lower (inclusive) to upper (exclusive).
-func (s *span) bounds() (lower, upper []byte) {
-	lower, upper = s.leaf.Bounds()
-	if s.after != nil {
-		lower = append(bytes.Clone(s.after), 0)
+func (s *Span) bounds() (lower, upper []byte) {
+	lower, upper = s.Leaf.Bounds()
+	if s.After != nil {
+		lower = append(bytes.Clone(s.After), 0)
 	}
-	if s.through != nil {
-		upper = append(bytes.Clone(s.through), 0)
+	if s.Through != nil {
+		upper = append(bytes.Clone(s.Through), 0)
 	}
 	return lower, upper
 }
 
-// visit takes a key of a walk, with its digest if counts is true: if not, nothing
+// Visit takes a key of a walk, with its digest if counts is true: if not, nothing
 // of the key is left in canonical form. It returns false to end the walk after it.
-type visit func(key, fragment []byte, sum record.Digest, counts bool) (more bool)
+type Visit func(key, fragment []byte, sum record.Digest, counts bool) (more bool)
 
-// walker walks leaves in canonical form. It is reused, by one goroutine at a time.
-type walker struct {
+// Limits bound one walk.
+type Limits struct {
+	Rows int
+	Time time.Duration
+}
+
+// Walked is how far a walk came.
+type Walked struct {
+	Through []byte // the last key visited; nil: the span's end was reached
+	Oldest  int64  // the smallest deletion or expiry that counts; record.Never if none does
+	Rows    int    // visited
+}
+
+// Walker walks leaves in canonical form. It is reused, by one goroutine at a time.
+type Walker struct {
 	engine *storage.Engine
 	canon  record.Canon
 
@@ -46,40 +59,39 @@ type walker struct {
 	last        []byte // the last key that was visited
 }
 
-func newWalker(e *storage.Engine) *walker { return &walker{engine: e} }
+// NewWalker makes a walker of an engine's rows.
+func NewWalker(e *storage.Engine) *Walker { return &Walker{engine: e} }
 
-// piece bounds a walk, in rows and time.
-type piece struct {
-	rows  int
-	until time.Time
-}
-
-// more counts a row and reports whether another may follow.
-func (p *piece) more() bool {
-	p.rows--
-	return p.rows > 0 && (p.rows%64 != 0 || time.Now().Before(p.until))
-}
-
-// walk visits the keys of a span in order, as they are at one moment. end reports
-// that it came to the span's end; otherwise w.last is the last key visited. Errors
-// of storage, and storage.ErrCorrupt for what cannot be decoded.
-func (w *walker) walk(s span, see visit) (end bool, err error) {
+// Walk visits the keys of a span in order, as they are at one moment, until a
+// limit. Errors are those of storage, and storage.ErrCorrupt for what cannot be
+// decoded.
+func (w *Walker) Walk(s Span, l Limits, see Visit) (at Walked, err error) {
 	lower, upper := s.bounds()
+	w.canon.Oldest = record.Never
 	if bytes.Compare(lower, upper) >= 0 {
-		return true, nil
+		return Walked{Oldest: record.Never}, nil
 	}
 	if w.rows, err = w.engine.Cursor(lower, upper); err != nil {
-		return false, err
+		return at, err
 	}
 	w.heads, w.headsAt, w.headsDone, w.partition = nil, false, false, w.partition[:0]
-	end, err = w.each(s.leaf, lower, see)
+	until := time.Now().Add(l.Time)
+	end, err := w.each(s.Leaf, lower, func(key, fragment []byte, sum record.Digest, counts bool) bool {
+		at.Rows++
+		late := at.Rows%64 == 0 && !time.Now().Before(until)
+		return see(key, fragment, sum, counts) && at.Rows < l.Rows && !late
+	})
 	if w.heads != nil {
 		err = errors.Join(err, w.heads.Close())
 	}
-	return end, errors.Join(err, w.rows.Close())
+	if err = errors.Join(err, w.rows.Close()); err == nil && !end {
+		at.Through = bytes.Clone(w.last)
+	}
+	at.Oldest = w.canon.Oldest
+	return at, err
 }
 
-func (w *walker) each(leaf record.Leaf, lower []byte, see visit) (end bool, err error) {
+func (w *Walker) each(leaf record.Leaf, lower []byte, see Visit) (end bool, err error) {
 	if leaf.Space != record.SpaceHeads {
 		from, to := leaf.Heads().Bounds()
 		if w.heads, err = w.rows.Clone(from, to); err != nil {
@@ -104,7 +116,7 @@ func (w *walker) each(leaf record.Leaf, lower []byte, see visit) (end bool, err 
 	return true, w.rows.Err()
 }
 
-func (w *walker) digest(leaf record.Leaf, key, fragment []byte) (sum record.Digest, counts bool, err error) {
+func (w *Walker) digest(leaf record.Leaf, key, fragment []byte) (sum record.Digest, counts bool, err error) {
 	if leaf.Space == record.SpaceHeads {
 		sum, counts, err = w.canon.Head(key, fragment)
 		return sum, counts, damaged("partition head", err)
@@ -126,7 +138,7 @@ func (w *walker) digest(leaf record.Leaf, key, fragment []byte) (sum record.Dige
 
 // enter finds the head of the partition at hand. Heads and rows are in the same
 // order, so the cursor over heads only moves on, and rests where there are none.
-func (w *walker) enter(table uint32) error {
+func (w *Walker) enter(table uint32) error {
 	if !w.headsDone && (!w.headsAt || record.ComparePartition(w.heads.Key(), w.partition) < 0) {
 		w.headKey = record.AppendHeadOf(w.headKey[:0], table, w.partition)
 		w.headsAt = w.heads.Seek(w.headKey)
