@@ -85,6 +85,10 @@ func (a *AntiEntropy) Step(ctx context.Context) (idle bool, err error) {
 	return false, err
 }
 
+// Pause is how long Config.Share wants Step to be left alone; 0: not at all. It is
+// for Step's caller, on the same goroutine.
+func (a *AntiEntropy) Pause() time.Duration { return max(0, time.Until(a.plan.notBefore)) }
+
 // work does what is due: housekeeping, or in turn something with a peer and a
 // piece of hashing.
 func (a *AntiEntropy) work(ctx context.Context, v *schema.View, now time.Time) (worked bool, err error) {

@@ -56,7 +56,9 @@ func (n *Node) start(ctx context.Context, g *group) error {
 	g.start("floors", n.job(job{name: "floors", every: time.Minute, step: n.advanceFloors}))
 	g.start("returns", n.job(job{name: "returns", every: returnsEvery, step: newReturns(n).step}))
 	if n.antientropy != nil {
-		g.start("antientropy", n.job(job{name: "antientropy", every: antiEntropyEvery, wake: n.antientropy.Wake(), step: n.antientropy.Step}))
+		g.start("antientropy", n.job(job{
+			name: "antientropy", every: antiEntropyEvery, wake: n.antientropy.Wake(), throttle: n.antientropy.Pause, step: n.antientropy.Step,
+		}))
 	}
 	g.start("coordinator", n.coordinator.Run)
 	g.start("http", n.doors.runHTTP)
