@@ -263,6 +263,9 @@ func (l liveness) Alive(id ring.NodeID) bool {
 // Coordinator is the node's coordinator, for callers in the same process.
 func (n *Node) Coordinator() *coordinator.Coordinator { return n.coordinator }
 
+// Replica is this node as a replica, for callers in the same process.
+func (n *Node) Replica() *replica.Replica { return n.replica }
+
 // View is the catalog version that the node serves by; nil before it is a member.
 func (n *Node) View() *schema.View { return n.catalog.View() }
 

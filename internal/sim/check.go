@@ -13,6 +13,7 @@ const (
 	Converged     = "merged reads converge"
 	SessionOrder  = "a client's writes are stamped in order"
 	Contract      = "answers keep the contract"
+	ReplicasEqual = "replicas become equal by themselves"
 )
 
 // Check judges a whole history. Every read in it must be at a level that
