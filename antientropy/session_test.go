@@ -92,6 +92,34 @@ func TestOneSessionIsEnough(t *testing.T) {
 	}
 }
 
+// TestUnevenWalks: where the peer has far more rows than this node, its lists end
+// sooner, and none of its rows is passed over.
+func TestUnevenWalks(t *testing.T) {
+	for seed := range uint64(5) {
+		bubble(t, func(cfg *Config) { cfg.PieceRows = 100 }, func(t *testing.T, c *cluster, a, b *node) {
+			rng := rand.New(rand.NewPCG(seed, 17))
+			const rows = 2000
+			for from := 0; from < rows; from += 100 {
+				for _, n := range c.nodes {
+					var some [][]byte
+					for i := from; i < from+100; i++ {
+						if few := 1 + 9*n.number; rng.IntN(10) < few {
+							some = append(some, put(t, "p", i, 1, "v"))
+						}
+					}
+					n.apply(t, some...)
+				}
+			}
+			before := len(a.content(t)) + len(b.content(t))
+			a.alone(t, 6*time.Minute)
+			c.checkEqual(t)
+			if want := 2*len(a.content(t)) - before; c.rows != want {
+				t.Errorf("%d rows travelled, %d were missing", c.rows, want)
+			}
+		})
+	}
+}
+
 // TestNotVerifiedUnlessBothPulled: without the peer's pull, or while it is
 // missing rows, nothing is verified; later it is.
 func TestNotVerifiedUnlessBothPulled(t *testing.T) {
