@@ -33,6 +33,9 @@ type Node interface {
 
 // Healing is the part of a node that makes replicas equal.
 type Healing interface {
+	Hints() Hints
+	// ReplayHints makes replay look at once whether targets are alive.
+	ReplayHints() error
 	Repair() Repair
 	// RepairNow hurries anti-entropy, for one table or all.
 	RepairNow(table string) error
@@ -68,6 +71,8 @@ func New(env Env) (*Server, error) {
 	s.mux.HandleFunc("GET /v1/status", s.status)
 	s.mux.HandleFunc("GET /v1/layout", s.layout)
 	s.mux.HandleFunc("PUT /v1/tables/{table}", s.setTable)
+	s.mux.HandleFunc("GET /v1/hints", s.hints)
+	s.mux.HandleFunc("POST /v1/hints", s.replayHints)
 	s.mux.HandleFunc("GET /v1/repair", s.repair)
 	s.mux.HandleFunc("POST /v1/repair", s.repairNow)
 	s.mux.HandleFunc("GET /debug/pprof/", pprof.Index)
@@ -200,6 +205,16 @@ func (s *Server) setTable(w http.ResponseWriter, r *http.Request) {
 			tableChange
 		}{r.PathValue("table"), change})
 	}
+}
+
+func (s *Server) hints(w http.ResponseWriter, _ *http.Request) { answer(w, s.env.Node.Hints()) }
+
+func (s *Server) replayHints(w http.ResponseWriter, _ *http.Request) {
+	if err := s.env.Node.ReplayHints(); err != nil {
+		fail(w, http.StatusConflict, err.Error(), "")
+		return
+	}
+	answer(w, s.env.Node.Hints())
 }
 
 func (s *Server) repair(w http.ResponseWriter, _ *http.Request) { answer(w, s.env.Node.Repair()) }

@@ -49,6 +49,10 @@ func (n *fakeNode) Repair() Repair {
 	return Repair{Enabled: true, Round: 3, Tables: []TableRepair{{Name: "dunlin.events"}}}
 }
 
+func (n *fakeNode) Hints() Hints { return Hints{Enabled: true, Targets: []HintTarget{{Node: "b"}}} }
+
+func (n *fakeNode) ReplayHints() error { return n.setErr }
+
 func (n *fakeNode) RepairNow(table string) error {
 	n.hurried = append(n.hurried, table)
 	return n.setErr
@@ -228,6 +232,9 @@ func TestRepair(t *testing.T) {
 		{"POST /v1/repair?table=dunlin.no", &schema.NotFoundError{Table: "dunlin.no"}, 404, "dunlin.no"},
 		{"POST /v1/repair", errors.New("anti-entropy is switched off"), 409, "switched off"},
 		{"PUT /v1/repair", nil, 405, ""},
+		{"GET /v1/hints", nil, 200, `"node":"b"`},
+		{"POST /v1/hints", nil, 200, `"node":"b"`},
+		{"POST /v1/hints", errors.New("hints are switched off"), 409, "switched off"},
 	} {
 		n.setErr = c.nodeErr
 		if w := do(s, c.request, ""); w.Code != c.status || !strings.Contains(w.Body.String(), c.want) {

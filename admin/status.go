@@ -59,6 +59,35 @@ type Table struct {
 	ReadRepair       string     `json:"read_repair"`                 // blocking, async or off
 }
 
+// Hints is what a node keeps for others that missed writes.
+type Hints struct {
+	Enabled bool         `json:"enabled"`
+	Targets []HintTarget `json:"targets"`
+}
+
+// HintTarget is what is kept for one node. Counted hints made an acknowledgement
+// true (levels any and sloppy) and are never dropped.
+type HintTarget struct {
+	Node    string    `json:"node"`
+	Alive   bool      `json:"alive"`
+	Plain   HintQueue `json:"plain"`
+	Counted HintQueue `json:"counted"`
+}
+
+// HintQueue is one queue of hints.
+type HintQueue struct {
+	Hints            int64      `json:"hints"`
+	Rows             int64      `json:"rows"`
+	Bytes            int64      `json:"bytes"`
+	Oldest           *time.Time `json:"oldest,omitempty"` // when it was kept
+	Replaying        bool       `json:"replaying"`
+	Replayed         int64      `json:"replayed"` // hints, since the start of this node
+	BytesPerSecond   float64    `json:"bytes_per_second,omitempty"`
+	RemainingSeconds float64    `json:"remaining_seconds,omitempty"` // at that rate; 0: unknown
+	DamagedSegments  int        `json:"damaged_segments,omitempty"`
+	LastError        string     `json:"last_error,omitempty"` // why the last replay stopped
+}
+
 // Repair is what anti-entropy has done on this node, and has before it.
 type Repair struct {
 	Enabled bool `json:"enabled"`

@@ -37,6 +37,17 @@ func (a *Admin) Layout(ctx context.Context) (json.RawMessage, error) {
 	return a.call(ctx, http.MethodGet, "/v1/layout", nil)
 }
 
+// Hints returns what a node keeps for others, as JSON.
+func (a *Admin) Hints(ctx context.Context) (json.RawMessage, error) {
+	return a.call(ctx, http.MethodGet, "/v1/hints", nil)
+}
+
+// ReplayHints makes a node replay at once what it keeps for nodes that are alive,
+// and returns what Hints does.
+func (a *Admin) ReplayHints(ctx context.Context) (json.RawMessage, error) {
+	return a.call(ctx, http.MethodPost, "/v1/hints", nil)
+}
+
 // Repair returns what anti-entropy has done and has before it, as JSON.
 func (a *Admin) Repair(ctx context.Context) (json.RawMessage, error) {
 	return a.call(ctx, http.MethodGet, "/v1/repair", nil)

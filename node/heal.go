@@ -9,6 +9,7 @@ import (
 
 	"github.com/dunlindb/dunlin/admin"
 	"github.com/dunlindb/dunlin/antientropy"
+	"github.com/dunlindb/dunlin/hinted"
 	"github.com/dunlindb/dunlin/ring"
 	"github.com/dunlindb/dunlin/schema"
 	"github.com/dunlindb/dunlin/token"
@@ -27,6 +28,35 @@ func (n *Node) openAntiEntropy() error {
 		Logger: n.log, Registerer: n.env.Registry,
 	})
 	return err
+}
+
+// openHints finds what is kept for replicas that missed writes.
+func (n *Node) openHints() (err error) {
+	if !n.cfg.Hints.Enabled {
+		return nil
+	}
+	n.hints, err = hinted.New(n.cfg.hints(), hinted.Env{
+		Hints: n.engine.Hints(), Self: n.catalog.Self(), View: n.catalog.View, Alive: liveness{n}.Alive,
+		Apply: n.transport.Apply, OnDrop: n.dropped, Logger: n.log, Registerer: n.env.Registry,
+	})
+	return err
+}
+
+// hold keeps a group for a replica that is not alive, and acknowledges it once
+// it is on disk.
+func (n *Node) hold(g transport.Group, sink transport.Sink, tag uint32) {
+	owner := g.Owner
+	v := n.View()
+	if n.hints == nil || v == nil {
+		sink.Done(tag, transport.Verdict{Code: transport.Failed, Detail: "this node holds no hints"})
+		return
+	}
+	if _, member := v.Ring.Index(owner); !member {
+		sink.Done(tag, transport.Verdict{Code: transport.Failed, Detail: fmt.Sprintf("node %s is no member", owner)})
+		return
+	}
+	g.Owner = ring.NodeID{}
+	n.hints.Hold(owner, &g, sink, tag)
 }
 
 // compare answers a member's anti-entropy; nobody else is shown rows.
@@ -71,20 +101,65 @@ func (r *returns) step(context.Context) (idle bool, err error) {
 			continue
 		}
 		alive := live.Alive(id)
-		if alive && !r.alive[id] && r.n.antientropy != nil {
-			r.n.antientropy.Hurry(antientropy.Scope{Peer: id})
+		if alive && !r.alive[id] {
+			r.n.welcome(id)
 		}
 		r.alive[id] = alive
 	}
 	return true, nil
 }
 
+// welcome makes a peer that is back equal.
+func (n *Node) welcome(id ring.NodeID) {
+	if n.hints != nil {
+		n.hints.Wake()
+	}
+	if n.antientropy != nil {
+		n.antientropy.Hurry(antientropy.Scope{Peer: id})
+	}
+}
+
 // dropped hears of writes that no hint carries to a replica: its ranges are
 // compared at once. No ranges means all.
-func (n *Node) dropped(target ring.NodeID, ranges []token.RangeID) {
+func (n *Node) dropped(target ring.NodeID, ranges []token.RangeID, _ []uint32) {
 	if n.antientropy != nil {
 		n.antientropy.Hurry(antientropy.Scope{Peer: target, Ranges: ranges})
 	}
+}
+
+// Hints is what is kept for other nodes here, by target.
+func (n *Node) Hints() admin.Hints {
+	if n.hints == nil {
+		return admin.Hints{}
+	}
+	all := admin.Hints{Enabled: true, Targets: []admin.HintTarget{}}
+	live := liveness{n}
+	for _, t := range n.hints.Status() {
+		all.Targets = append(all.Targets, admin.HintTarget{
+			Node: t.Target.String(), Alive: t.Target == n.Self() || live.Alive(t.Target), Plain: hintQueue(t.Plain), Counted: hintQueue(t.Counted),
+		})
+	}
+	return all
+}
+
+func hintQueue(q hinted.QueueStatus) admin.HintQueue {
+	out := admin.HintQueue{
+		Hints: q.Hints, Rows: q.Rows, Bytes: q.Bytes, Replaying: q.Replaying, Replayed: q.Replayed,
+		BytesPerSecond: q.Rate, RemainingSeconds: q.Remaining.Seconds(), DamagedSegments: q.Damaged, LastError: q.LastError,
+	}
+	if !q.Oldest.IsZero() {
+		out.Oldest = &q.Oldest
+	}
+	return out
+}
+
+// ReplayHints makes replay look at once whether targets are alive.
+func (n *Node) ReplayHints() error {
+	if n.hints == nil {
+		return errors.New("hints are switched off: hints.enabled")
+	}
+	n.hints.Wake()
+	return nil
 }
 
 // Repair is what anti-entropy has done and has before it.

@@ -16,6 +16,7 @@ import (
 	"github.com/dunlindb/dunlin/antientropy"
 	"github.com/dunlindb/dunlin/catalog"
 	"github.com/dunlindb/dunlin/coordinator"
+	"github.com/dunlindb/dunlin/hinted"
 	"github.com/dunlindb/dunlin/hlc"
 	"github.com/dunlindb/dunlin/membership"
 	"github.com/dunlindb/dunlin/replica"
@@ -40,6 +41,7 @@ type Node struct {
 	catalog     *catalog.Catalog
 	replica     *replica.Replica
 	coordinator *coordinator.Coordinator
+	hints       *hinted.Handoff          // nil: switched off
 	antientropy *antientropy.AntiEntropy // nil: switched off
 	doors       *frontDoors
 	listeners   []net.Listener
@@ -99,18 +101,26 @@ func (n *Node) build() error {
 		return err
 	}
 	server.Replica = n.replica
-	if err := n.openAntiEntropy(); err != nil {
+	if err := errors.Join(n.openAntiEntropy(), n.openHints()); err != nil {
 		return err
 	}
-	n.coordinator, err = coordinator.New(n.cfg.coordinator(), coordinator.Env{
-		Self: n.catalog.Self(), View: n.catalog.View, Peers: n.transport, Liveness: liveness{n}, Clock: n.clock,
-		Seal: n.catalog.Seal, CatchUp: n.catalog.CatchUp, Unfit: n.unfit, Rand: n.env.random(2),
-		Logger: n.log, Registerer: n.env.Registry,
-	})
-	if err != nil {
+	if err := n.openCoordinator(); err != nil {
 		return err
 	}
 	n.doors, err = n.openFrontDoors()
+	return err
+}
+
+func (n *Node) openCoordinator() (err error) {
+	env := coordinator.Env{
+		Self: n.catalog.Self(), View: n.catalog.View, Peers: n.transport, Liveness: liveness{n}, Clock: n.clock,
+		Seal: n.catalog.Seal, CatchUp: n.catalog.CatchUp, Unfit: n.unfit, Rand: n.env.random(2),
+		Logger: n.log, Registerer: n.env.Registry,
+	}
+	if n.hints != nil {
+		env.Hints = n.hints
+	}
+	n.coordinator, err = coordinator.New(n.cfg.coordinator(), env)
 	return err
 }
 
@@ -177,6 +187,15 @@ func (n *Node) openTransport(handler transport.Handler) error {
 type server struct {
 	*replica.Replica // set before anything is served
 	node             *Node
+}
+
+// Apply stores a group here, or holds it for another replica that is not alive.
+func (s *server) Apply(from ring.NodeID, g transport.Group, deadline time.Time, sink transport.Sink, tag uint32) {
+	if g.Owner == (ring.NodeID{}) {
+		s.Replica.Apply(from, g, deadline, sink, tag)
+		return
+	}
+	s.node.hold(g, sink, tag)
 }
 
 // Control answers rare calls: anti-entropy's and the catalog's.

@@ -77,7 +77,8 @@ reads and writes tuned per request, last write wins, over a Pebble LSM store.`,
   dunlin status`
 	root.AddCommand(
 		newServeCommand(), newDevCommand(),
-		newStatusCommand(), newLayoutCommand(), newTableCommand(), newRepairCommand(),
+		newStatusCommand(), newLayoutCommand(), newTableCommand(),
+		newHintsCommand(), newRepairCommand(),
 		newEventCommand(), newKVCommand(), newBenchCommand(),
 		newVersionCommand(),
 	)

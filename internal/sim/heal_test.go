@@ -1,0 +1,216 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/dunlindb/dunlin/node"
+	"github.com/dunlindb/dunlin/schema"
+)
+
+// mechanisms are what makes replicas equal. Each is proven with the others off:
+// together they hide each other's absence.
+type mechanisms struct {
+	antiEntropy, readRepair bool
+}
+
+// outage is a cluster of three in which one node misses writes.
+type outage struct {
+	t          *testing.T
+	c          *Cluster
+	client     *client
+	registries []*prometheus.Registry // by machine, of the last boot
+	serial     int
+}
+
+const (
+	outageKeys    = 40
+	outageStreams = 10
+)
+
+// newOutage starts three nodes with these mechanisms alone.
+func newOutage(t *testing.T, m mechanisms) *outage {
+	o := &outage{t: t, registries: make([]*prometheus.Registry, 3)}
+	launch := func(e Env) (Node, error) {
+		cfg := nodeConfig(e)
+		cfg.AntiEntropy.Enabled = m.antiEntropy
+		o.registries[e.Index] = e.Registry
+		return node.Open(cfg, nodeEnv(e))
+	}
+	o.c = NewCluster(1, 3, 5*time.Second, launch, nil)
+	o.client = newClient(o.c.client(0), o.c.addresses())
+	o.c.each(o.c.Start)
+	if !o.c.awaitReady(o.client) {
+		t.Fatal(o.c.Problems())
+	}
+	repair := schema.RepairOff
+	if m.readRepair {
+		repair = schema.RepairBlocking
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for _, table := range []string{"dunlin.kv", "dunlin.events"} {
+		if err := o.c.machines[0].boot.node.(*node.Node).SetTable(ctx, table, schema.Settings{ReadRepair: &repair}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return o
+}
+
+func (o *outage) end() {
+	o.client.close()
+	o.c.Close()
+	if p := o.c.Problems(); len(p) > 0 {
+		o.t.Errorf("problems: %v", p)
+	}
+}
+
+// write writes every key and stream once, at quorum through the first node: new
+// values, and deletes of every seventh key.
+func (o *outage) write() {
+	o.t.Helper()
+	o.serial++
+	do := func(op Op) {
+		op.Level = "quorum"
+		if o.client.write(o.t.Context(), &op); op.Result != OK {
+			o.t.Fatalf("%v: %s", op, op.Detail)
+		}
+	}
+	for i := range outageKeys {
+		op := Op{Kind: Put, Key: registerKey(i), Value: fmt.Sprint("value ", o.serial), Stamped: true}
+		if (i+o.serial)%7 == 0 {
+			op = Op{Kind: Delete, Key: registerKey(i), Stamped: true}
+		}
+		do(op)
+	}
+	for i := range outageStreams {
+		do(Op{Kind: Append, Key: streamName(i, 0), Value: fmt.Sprint("event ", o.serial), Stamped: true})
+	}
+}
+
+// miss crashes the last node, losing what it had not synced, writes, and starts it again.
+func (o *outage) miss() {
+	o.t.Helper()
+	o.write()
+	o.c.Kill(2, true, 0)
+	time.Sleep(5 * time.Second) // until it is known to be dead
+	for range 3 {
+		o.write()
+	}
+	o.c.Start(2)
+	if !o.c.awaitReady(o.client) {
+		o.t.Fatal(o.c.Problems())
+	}
+	for began := time.Now(); ; time.Sleep(time.Second) { // until it is known to be alive
+		op := Op{Kind: Get, Key: "none", Level: "all"}
+		if o.client.read(o.t.Context(), &op); op.Result == OK {
+			return
+		}
+		if time.Since(began) > time.Minute {
+			o.t.Fatalf("%v: %s", op, op.Detail)
+		}
+	}
+}
+
+// readAll reads everything at all replicas.
+func (o *outage) readAll() {
+	o.t.Helper()
+	for i := range outageKeys {
+		op := Op{Kind: Get, Key: registerKey(i), Level: "all"}
+		if o.client.read(o.t.Context(), &op); op.Result != OK {
+			o.t.Fatalf("%v: %s", op, op.Detail)
+		}
+	}
+	for i := range outageStreams {
+		op := Op{Kind: List, Key: streamName(i, 0), Level: "all"}
+		if o.client.read(o.t.Context(), &op); op.Result != OK {
+			o.t.Fatalf("%v: %s", op, op.Detail)
+		}
+	}
+}
+
+// metric sums a metric of a node's present boot over its labels.
+func (o *outage) metric(machine int, name string) (sum float64) {
+	families, err := o.registries[machine].Gather()
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() != name {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+		}
+	}
+	return sum
+}
+
+// equal waits until the replicas are equal, and returns whether they are.
+func (o *outage) equal(patience time.Duration) bool {
+	took, differing := o.c.awaitEqual(patience)
+	o.t.Logf("after %s %d places differ", took, len(differing))
+	return len(differing) == 0
+}
+
+// TestNothingHeals: with every mechanism off the replica stays behind, and the
+// checker sees it.
+func TestNothingHeals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOutage(t, mechanisms{})
+		defer o.end()
+		o.miss()
+		o.readAll()
+		if o.equal(5 * time.Minute) {
+			t.Error("replicas are equal though nothing made them so")
+		}
+	})
+}
+
+// TestAntiEntropyAlone: a replica that was away gets what it missed, and only
+// that, without a read or a hint.
+func TestAntiEntropyAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOutage(t, mechanisms{antiEntropy: true})
+		defer o.end()
+		o.miss()
+		if !o.equal(time.Minute) {
+			t.Error("anti-entropy alone does not make replicas equal")
+		}
+		rows := o.metric(2, "dunlin_antientropy_pulled_rows_total")
+		if most := float64(outageKeys + 3*outageStreams); rows < most/2 || rows > 2*most {
+			t.Errorf("%v rows were pulled, %v were missed", rows, most)
+		}
+		for i := range 2 {
+			// Which of two versions is newer shows only when they meet: of rows that
+			// were overwritten the older ones travel too.
+			if n := o.metric(i, "dunlin_antientropy_pulled_rows_total"); n > outageKeys {
+				t.Errorf("node %d missed nothing and pulled %v rows", i, n)
+			}
+		}
+	})
+}
+
+// TestReadRepairAlone: reading at all makes exactly what was read equal.
+func TestReadRepairAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOutage(t, mechanisms{readRepair: true})
+		defer o.end()
+		o.miss()
+		if o.equal(time.Minute) {
+			t.Fatal("replicas are equal before anything was read")
+		}
+		o.readAll()
+		if !o.equal(time.Second) {
+			t.Error("read repair alone does not make replicas equal")
+		}
+		if n := o.metric(0, "dunlin_coordinator_read_repair_rows_total"); n < outageKeys {
+			t.Errorf("%v rows were repaired", n)
+		}
+	})
+}
