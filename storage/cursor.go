@@ -12,12 +12,12 @@ type Cursor struct {
 
 // Cursor makes a cursor over the keys from lower (inclusive) to upper (exclusive).
 func (e *Engine) Cursor(lower, upper []byte) (*Cursor, error) {
-	if !e.gate.enter() {
+	if !e.gate.Enter() {
 		return nil, ErrClosed
 	}
 	iter, err := e.rows.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
-		e.gate.leave()
+		e.gate.Leave()
 		return nil, corrupted("storage: cursor", err)
 	}
 	return &Cursor{engine: e, iter: iter}, nil
@@ -25,12 +25,12 @@ func (e *Engine) Cursor(lower, upper []byte) (*Cursor, error) {
 
 // Clone makes a cursor of the same moment over other keys.
 func (c *Cursor) Clone(lower, upper []byte) (*Cursor, error) {
-	if !c.engine.gate.enter() {
+	if !c.engine.gate.Enter() {
 		return nil, ErrClosed
 	}
 	iter, err := c.iter.Clone(pebble.CloneOptions{IterOptions: &pebble.IterOptions{LowerBound: lower, UpperBound: upper}})
 	if err != nil {
-		c.engine.gate.leave()
+		c.engine.gate.Leave()
 		return nil, corrupted("storage: cursor", err)
 	}
 	return &Cursor{engine: c.engine, iter: iter}, nil
@@ -56,6 +56,6 @@ func (c *Cursor) Err() error { return corrupted("storage: cursor", c.iter.Error(
 
 // Close ends the cursor.
 func (c *Cursor) Close() error {
-	defer c.engine.gate.leave()
+	defer c.engine.gate.Leave()
 	return corrupted("storage: cursor", c.iter.Close())
 }

@@ -62,7 +62,7 @@ func newDrainCommand() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("hints drain: %w", err)
 			}
-			return drain(cmd.Context(), cmd.OutOrStdout(), c, raw, wait)
+			return drainHints(cmd.Context(), cmd.OutOrStdout(), c, raw, wait)
 		},
 	}
 	cmd.Flags().BoolVar(&wait, "wait", false, "return when nothing is kept any more")
@@ -73,8 +73,8 @@ func newDrainCommand() *cobra.Command {
 // drainEvery is how often a node is asked what it still keeps.
 const drainEvery = time.Second
 
-// drain says what is kept, and with wait goes on until nothing is.
-func drain(ctx context.Context, out io.Writer, c *client.Admin, raw json.RawMessage, wait bool) error {
+// drainHints says what is kept, and with wait goes on until nothing is.
+func drainHints(ctx context.Context, out io.Writer, c *client.Admin, raw json.RawMessage, wait bool) error {
 	for last := int64(-1); ; {
 		var h admin.Hints
 		if err := json.Unmarshal(raw, &h); err != nil {
