@@ -16,7 +16,7 @@ import (
 // mechanisms are what makes replicas equal. Each is proven with the others off:
 // together they hide each other's absence.
 type mechanisms struct {
-	antiEntropy, readRepair bool
+	hints, antiEntropy, readRepair bool
 }
 
 // outage is a cluster of three in which one node misses writes.
@@ -33,16 +33,16 @@ const (
 	outageStreams = 10
 )
 
-// newOutage starts three nodes with these mechanisms alone.
-func newOutage(t *testing.T, m mechanisms) *outage {
-	o := &outage{t: t, registries: make([]*prometheus.Registry, 3)}
+// newOutage starts nodes with these mechanisms alone; three replicas of everything.
+func newOutage(t *testing.T, nodes int, m mechanisms) *outage {
+	o := &outage{t: t, registries: make([]*prometheus.Registry, nodes)}
 	launch := func(e Env) (Node, error) {
 		cfg := nodeConfig(e)
-		cfg.AntiEntropy.Enabled = m.antiEntropy
+		cfg.Hints.Enabled, cfg.AntiEntropy.Enabled = m.hints, m.antiEntropy
 		o.registries[e.Index] = e.Registry
 		return node.Open(cfg, nodeEnv(e))
 	}
-	o.c = NewCluster(1, 3, 5*time.Second, launch, nil)
+	o.c = NewCluster(1, nodes, 5*time.Second, launch, nil)
 	o.client = newClient(o.c.client(0), o.c.addresses())
 	o.c.each(o.c.Start)
 	if !o.c.awaitReady(o.client) {
@@ -93,8 +93,9 @@ func (o *outage) write() {
 	}
 }
 
-// miss crashes the last node, losing what it had not synced, writes, and starts it again.
-func (o *outage) miss() {
+// miss crashes the last node, losing what it had not synced, writes, and starts it
+// again; what happens in between is up to the caller.
+func (o *outage) miss(between ...func()) {
 	o.t.Helper()
 	o.write()
 	o.c.Kill(2, true, 0)
@@ -102,11 +103,20 @@ func (o *outage) miss() {
 	for range 3 {
 		o.write()
 	}
+	for _, f := range between {
+		f()
+	}
 	o.c.Start(2)
 	if !o.c.awaitReady(o.client) {
 		o.t.Fatal(o.c.Problems())
 	}
-	for began := time.Now(); ; time.Sleep(time.Second) { // until it is known to be alive
+	o.awaitAlive()
+}
+
+// awaitAlive waits until the first node knows that all are alive.
+func (o *outage) awaitAlive() {
+	o.t.Helper()
+	for began := time.Now(); ; time.Sleep(time.Second) {
 		op := Op{Kind: Get, Key: "none", Level: "all"}
 		if o.client.read(o.t.Context(), &op); op.Result == OK {
 			return
@@ -162,7 +172,7 @@ func (o *outage) equal(patience time.Duration) bool {
 // checker sees it.
 func TestNothingHeals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o := newOutage(t, mechanisms{})
+		o := newOutage(t, 3, mechanisms{})
 		defer o.end()
 		o.miss()
 		o.readAll()
@@ -176,7 +186,7 @@ func TestNothingHeals(t *testing.T) {
 // that, without a read or a hint.
 func TestAntiEntropyAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o := newOutage(t, mechanisms{antiEntropy: true})
+		o := newOutage(t, 3, mechanisms{antiEntropy: true})
 		defer o.end()
 		o.miss()
 		if !o.equal(time.Minute) {
@@ -199,7 +209,7 @@ func TestAntiEntropyAlone(t *testing.T) {
 // TestReadRepairAlone: reading at all makes exactly what was read equal.
 func TestReadRepairAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o := newOutage(t, mechanisms{readRepair: true})
+		o := newOutage(t, 3, mechanisms{readRepair: true})
 		defer o.end()
 		o.miss()
 		if o.equal(time.Minute) {
@@ -211,6 +221,85 @@ func TestReadRepairAlone(t *testing.T) {
 		}
 		if n := o.metric(0, "dunlin_coordinator_read_repair_rows_total"); n < outageKeys {
 			t.Errorf("%v rows were repaired", n)
+		}
+	})
+}
+
+// TestHintsAlone: a replica that was away gets every write that it missed, once,
+// from the nodes that coordinated them; also when these restart in between.
+func TestHintsAlone(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			o := newOutage(t, 3, mechanisms{hints: true})
+			defer o.end()
+			o.miss(func() {
+				if restart { // gracefully: hints that help convergence are not synced one by one
+					o.c.Stop(0)
+					o.c.Start(0)
+				}
+			})
+			if !o.equal(time.Minute) {
+				t.Errorf("restart %v: hints alone do not make replicas equal", restart)
+			}
+			if n, missed := o.metric(0, "dunlin_hinted_replayed_rows_total"), float64(3*(outageKeys+outageStreams)); n != missed {
+				t.Errorf("restart %v: %v rows were replayed, %v were missed", restart, n, missed)
+			}
+			if n := o.metric(0, "dunlin_hinted_stored_bytes"); n != 0 {
+				t.Errorf("restart %v: %v bytes of hints are left", restart, n)
+			}
+		})
+	}
+}
+
+// TestCountedHintsSurviveACrash: three of five nodes are down; any and sloppy
+// writes are acknowledged on hints where too few replicas are left. Then the other
+// two lose what they had not synced. Nothing that was acknowledged is lost, and
+// the hints reach the replicas.
+func TestCountedHintsSurviveACrash(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOutage(t, 5, mechanisms{hints: true})
+		defer o.end()
+		o.write()
+		for i := 2; i < 5; i++ {
+			o.c.Kill(i, false, 0) // connections break: they are known to be dead
+		}
+		time.Sleep(5 * time.Second)
+		const keys = 30
+		held := func(i int) Op {
+			op := Op{Kind: Put, Key: fmt.Sprint("held", i), Value: fmt.Sprint("value ", i), Level: "any", Stamped: true}
+			if i%2 == 0 {
+				op.Level, op.Sloppy = "two", true
+			}
+			return op
+		}
+		for i := range keys {
+			op := held(i)
+			if o.client.write(t.Context(), &op); op.Result != OK {
+				t.Fatalf("%v: %s", op, op.Detail)
+			}
+		}
+		if n := o.metric(0, "dunlin_hinted_kept_rows_total") + o.metric(1, "dunlin_hinted_kept_rows_total"); n < keys {
+			t.Errorf("%v rows are kept for others", n)
+		}
+		o.c.Kill(0, true, 0)
+		o.c.Kill(1, true, 0)
+		time.Sleep(time.Second)
+		o.c.each(o.c.Start)
+		if !o.c.awaitReady(o.client) {
+			t.Fatal(o.c.Problems())
+		}
+		o.awaitAlive()
+		time.Sleep(time.Minute)
+		for i := range keys {
+			op := Op{Kind: Get, Key: held(i).Key, Level: "all"}
+			if o.client.read(t.Context(), &op); op.Result != OK || op.Value != held(i).Value {
+				t.Errorf("%v: %s", op, op.Detail)
+			}
+		}
+		for i := range 5 {
+			if n := o.metric(i, "dunlin_hinted_stored_hints"); n != 0 {
+				t.Errorf("node %d still keeps %v hints", i, n)
+			}
 		}
 	})
 }
