@@ -48,18 +48,22 @@ func newOutage(t *testing.T, nodes int, m mechanisms) *outage {
 	if !o.c.awaitReady(o.client) {
 		t.Fatal(o.c.Problems())
 	}
-	repair := schema.RepairOff
-	if m.readRepair {
-		repair = schema.RepairBlocking
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	for _, table := range []string{"dunlin.kv", "dunlin.events"} {
-		if err := o.c.machines[0].boot.node.(*node.Node).SetTable(ctx, table, schema.Settings{ReadRepair: &repair}); err != nil {
-			t.Fatal(err)
-		}
+	if !m.readRepair {
+		o.c.withoutReadRepair()
 	}
 	return o
+}
+
+// withoutReadRepair switches read repair off on all tables.
+func (c *Cluster) withoutReadRepair() {
+	off := schema.RepairOff
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	for _, table := range []string{"dunlin.kv", "dunlin.events"} {
+		if err := c.machines[0].boot.node.(*node.Node).SetTable(ctx, table, schema.Settings{ReadRepair: &off}); err != nil {
+			c.problem("switch read repair off: %v", err)
+		}
+	}
 }
 
 func (o *outage) end() {

@@ -22,6 +22,8 @@ type Options struct {
 	Launch  Launch
 	Log     io.Writer // the nodes' logs; nil discards them
 	Plan    []Fault   // nil draws one from the seed
+	// Prepare, if set, is called when every node serves, before the faults.
+	Prepare func(*Cluster)
 	// Beat, if set, is the virtual time so far, for a watchdog outside the bubble.
 	Beat *atomic.Int64
 }
@@ -90,6 +92,9 @@ func Run(o Options) Report {
 
 	c.each(c.Start)
 	if c.awaitReady(own) {
+		if o.Prepare != nil {
+			o.Prepare(c)
+		}
 		c.load(w, clients[:o.Clients], r.Plan)
 		c.heal()
 		if c.awaitReady(own) {
