@@ -54,6 +54,10 @@ bench: ## the Go benchmarks, with allocations
 marks: build ## measure the marks of docs/results.md on this machine (ratios, interleaved)
 	bash scripts/marks.sh
 
+.PHONY: heal
+heal: build ## measure how fast a replica that was away becomes equal again
+	bash scripts/heal.sh
+
 .PHONY: clean
 clean: ## remove what was built and the development cluster's data
 	rm -rf bin dunlin-dev
