@@ -146,7 +146,7 @@ func TestAge(t *testing.T) {
 				t.Fatalf("%d counted hints are left", s.Counted.Hints)
 			}
 			since := time.Since(begun)
-			least := int64(max(0, min(60, 60-(since-w.cfg.MaxAge).Minutes())))
+			least := int64(max(0, min(60, 59-(since-w.cfg.MaxAge).Minutes())))
 			most := int64(max(0, min(60, 61-(since-w.cfg.MaxAge*17/16).Minutes())))
 			if s.Plain.Hints < least || s.Plain.Hints > most+1 {
 				t.Errorf("after %s %d plain hints are left, not %d to %d", since, s.Plain.Hints, least, most)
