@@ -78,9 +78,8 @@ func (r *replay) step(ctx context.Context) (more bool, err error) {
 		}
 		return true, r.pass(s, to, tally{}) // what it counts is not there
 	}
-	begun := time.Now()
 	r.send(ctx, view)
-	if e := r.finish(ctx, s, begun); e != nil {
+	if e := r.finish(ctx, s); e != nil {
 		return false, e // before damage that may lie behind
 	}
 	return true, err
@@ -154,7 +153,7 @@ func (r *replay) sendOne(ctx context.Context, view *schema.View, k *kept) bool {
 
 // finish deletes what of the chunk is done, up to the first hint that is not, and
 // returns why that one is not.
-func (r *replay) finish(ctx context.Context, s *segment, begun time.Time) (err error) {
+func (r *replay) finish(ctx context.Context, s *segment) (err error) {
 	h, c := r.h, r.chunk
 	var done tally
 	last := uint64(0)
@@ -183,7 +182,7 @@ func (r *replay) finish(ctx context.Context, s *segment, begun time.Time) (err e
 		if e := r.pass(s, last, done); e != nil {
 			return errors.Join(err, e)
 		}
-		r.progressed(done, begun)
+		r.progressed(done)
 	}
 	return err
 }

@@ -152,12 +152,12 @@ func (r *replay) ended(start time.Time, err error) {
 }
 
 // progressed notes what a chunk has done.
-func (r *replay) progressed(done tally, begun time.Time) {
+func (r *replay) progressed(done tally) {
 	h, q := r.h, r.q
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	q.pause = 0
-	q.progress.add(done, begun, time.Now())
+	q.progress.add(done, time.Now())
 	h.shrunk()
 }
 

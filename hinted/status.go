@@ -80,35 +80,29 @@ func (q *queue) oldest() (time.Time, bool) {
 
 // progress is how a queue's replays go.
 type progress struct {
-	hints int64   // replayed since the start
-	rate  float64 // bytes a second; 0: not known
-	last  time.Time
-	err   error // that stopped the last replay
+	hints int64     // replayed since the start
+	rate  float64   // bytes a second; 0: not known
+	begun time.Time // the present replay
+	last  time.Time // the last chunk was done
+	err   error     // that stopped the last replay
 }
 
 // rateSpan is how far back the rate looks.
 const rateSpan = 10 * time.Second
 
-func (p *progress) begin(now time.Time) { p.last, p.err = now, nil }
+func (p *progress) begin(now time.Time) { p.begun, p.last, p.err = now, now, nil }
 
 func (p *progress) end() { p.rate = 0 }
 
-// add counts a chunk that was begun and is done; time spent on reading before it
-// counts as well.
-func (p *progress) add(done tally, begun, now time.Time) {
-	if p.last.IsZero() {
-		p.last = begun
-	}
+// add counts a chunk. The rate is the mean since the replay began at first, and
+// later one that forgets exponentially.
+func (p *progress) add(done tally, now time.Time) {
 	p.hints += done.hints
 	took := now.Sub(p.last).Seconds()
 	if took <= 0 {
 		return
 	}
+	weight := max(took/now.Sub(p.begun).Seconds(), 1-math.Exp(-took/rateSpan.Seconds()))
+	p.rate += weight * (float64(done.bytes)/took - p.rate)
 	p.last = now
-	present := float64(done.bytes) / took
-	if p.rate == 0 {
-		p.rate = present
-		return
-	}
-	p.rate += (1 - math.Exp(-took/rateSpan.Seconds())) * (present - p.rate)
 }
