@@ -38,6 +38,10 @@ race: ## the tests of the packages with goroutines, under the race detector
 sim: ## simulate a cluster: SEEDS=n runs seeds 1..n, SEED=k repeats one and prints its faults
 	$(GO) test ./internal/sim -run TestSeeds -count=1 -timeout 30m $(if $(SEED),-v -seed $(SEED),-seeds $(SEEDS))
 
+.PHONY: chaos
+chaos: build ## kill, stop and restart nodes of a real cluster for two minutes, then check every event
+	$(GO) test ./internal/e2e -run TestChaos -count=1 -v -timeout 20m -args -chaos 2m
+
 .PHONY: fuzz
 fuzz: ## each fuzz target for 20 seconds
 	@for pkg in $$($(GO) list ./...); do \
