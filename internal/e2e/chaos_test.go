@@ -281,7 +281,7 @@ func TestChaos(t *testing.T) {
 	if seed == 0 {
 		seed = uint64(time.Now().UnixNano())
 	}
-	t.Logf("seed %d (the same faults again: -chaos-seed %d)", seed, seed)
+	t.Logf("faults are drawn by -chaos-seed %d; how long nodes take is up to them", seed)
 	nodes := newNodes(t, 91, 5)
 	for i, n := range nodes {
 		n.args = append(n.args, "--zone", fmt.Sprintf("z%d", i%3+1))
