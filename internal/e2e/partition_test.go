@@ -163,7 +163,7 @@ func (w *network) start(i int) *apart {
 		w.t.Fatal(err)
 	}
 	cfg := client.DefaultConfig()
-	cfg.Nodes, cfg.HTTP, cfg.Attempts = []string{n.url()}, a.http, 2
+	cfg.Nodes, cfg.HTTP, cfg.Attempts = []string{n.url()}, a.http, 1
 	cfg.Rand = rand.New(rand.NewPCG(uint64(i), 17))
 	var err error
 	if a.beside, err = client.New(cfg); err != nil {
