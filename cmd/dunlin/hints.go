@@ -15,9 +15,7 @@ import (
 )
 
 func newHintsCommand() *cobra.Command {
-	var port adminFlag
-	var output outputFlag
-	cmd := &cobra.Command{
+	cmd := showAnswer(&cobra.Command{
 		Use:   "hints",
 		Short: "Show what a node keeps for others that missed writes",
 		Long: `Show what one node keeps for others that missed writes. It is replayed by itself
@@ -25,22 +23,7 @@ when they are back. Counted hints made an acknowledgement true (w=any, sloppy) a
 are never dropped; plain ones are bounded by age and bytes, and what is dropped is
 carried by anti-entropy.`,
 		Example: "  dunlin hints\n  dunlin hints --admin http://127.0.0.2:7483 -o json\n  dunlin hints drain --wait",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := port.client()
-			if err != nil {
-				return &usageError{err}
-			}
-			raw, err := c.Hints(cmd.Context())
-			if err != nil {
-				return fmt.Errorf("hints: %w", err)
-			}
-			var h admin.Hints
-			return show(cmd.OutOrStdout(), output, raw, &h, func(out io.Writer) error { return printHints(out, h) })
-		},
-	}
-	output.add(cmd, "table", "json")
-	port.add(cmd)
+	}, (*client.Admin).Hints, printHints)
 	cmd.AddCommand(newDrainCommand())
 	return cmd
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dunlindb/dunlin/admin"
+	"github.com/dunlindb/dunlin/client"
 )
 
 func newRepairCommand() *cobra.Command {
@@ -25,61 +27,22 @@ run. status shows how far that is on one node, now hurries it.`,
 }
 
 func newRepairStatusCommand() *cobra.Command {
-	var port adminFlag
-	var output outputFlag
-	cmd := &cobra.Command{
+	return showAnswer(&cobra.Command{
 		Use:     "status",
 		Short:   "Show when ranges were last seen equal with every peer, and what was repaired",
 		Example: "  dunlin repair status\n  dunlin repair status --admin http://127.0.0.2:7483 -o json",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := port.client()
-			if err != nil {
-				return &usageError{err}
-			}
-			raw, err := c.Repair(cmd.Context())
-			if err != nil {
-				return fmt.Errorf("repair status: %w", err)
-			}
-			return showRepair(cmd.OutOrStdout(), output, raw)
-		},
-	}
-	output.add(cmd, "table", "json")
-	port.add(cmd)
-	return cmd
+	}, (*client.Admin).Repair, printRepair)
 }
 
 func newRepairNowCommand() *cobra.Command {
-	var port adminFlag
-	var output outputFlag
 	var table string
-	cmd := &cobra.Command{
+	cmd := showAnswer(&cobra.Command{
 		Use:     "now",
 		Short:   "Compare everything that one node holds with its peers at once",
 		Example: "  dunlin repair now\n  dunlin repair now --table dunlin.events",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := port.client()
-			if err != nil {
-				return &usageError{err}
-			}
-			raw, err := c.RepairNow(cmd.Context(), table)
-			if err != nil {
-				return fmt.Errorf("repair now: %w", err)
-			}
-			return showRepair(cmd.OutOrStdout(), output, raw)
-		},
-	}
+	}, func(c *client.Admin, ctx context.Context) (json.RawMessage, error) { return c.RepairNow(ctx, table) }, printRepair)
 	cmd.Flags().StringVar(&table, "table", "", "KEYSPACE.TABLE; its whole keyspace is compared. By default everything is")
-	output.add(cmd, "table", "json")
-	port.add(cmd)
 	return cmd
-}
-
-// showRepair prints what anti-entropy says of itself.
-func showRepair(out io.Writer, output outputFlag, raw json.RawMessage) error {
-	var r admin.Repair
-	return show(out, output, raw, &r, func(out io.Writer) error { return printRepair(out, r) })
 }
 
 func printRepair(out io.Writer, r admin.Repair) error {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,25 +17,30 @@ import (
 )
 
 func newStatusCommand() *cobra.Command {
-	var port adminFlag
-	var output outputFlag
-	cmd := &cobra.Command{
+	return showAnswer(&cobra.Command{
 		Use:     "status",
 		Short:   "Show the cluster as one node sees it: members, liveness, ranges, storage",
 		Example: "  dunlin status\n  dunlin status --admin http://127.0.0.2:7483 -o json",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := port.client()
-			if err != nil {
-				return &usageError{err}
-			}
-			raw, err := c.Status(cmd.Context())
-			if err != nil {
-				return fmt.Errorf("status: %w", err)
-			}
-			var s admin.Status
-			return show(cmd.OutOrStdout(), output, raw, &s, func(out io.Writer) error { return printStatus(out, s) })
-		},
+	}, (*client.Admin).Status, printStatus)
+}
+
+// showAnswer makes a command ask one node's admin port a question, and print the
+// answer: as a table, or as it came.
+func showAnswer[T any](cmd *cobra.Command, ask func(*client.Admin, context.Context) (json.RawMessage, error), table func(io.Writer, T) error) *cobra.Command {
+	var port adminFlag
+	var output outputFlag
+	cmd.Args = cobra.NoArgs
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := port.client()
+		if err != nil {
+			return &usageError{err}
+		}
+		raw, err := ask(c, cmd.Context())
+		if err != nil {
+			return fmt.Errorf("%s: %w", strings.TrimPrefix(cmd.CommandPath(), cmd.Root().Name()+" "), err)
+		}
+		var answer T
+		return show(cmd.OutOrStdout(), output, raw, &answer, func(out io.Writer) error { return table(out, answer) })
 	}
 	port.add(cmd)
 	output.add(cmd, "table", "json")
@@ -140,29 +146,11 @@ func bytesText(n uint64) string {
 }
 
 func newLayoutCommand() *cobra.Command {
-	var port adminFlag
-	var output outputFlag
-	cmd := &cobra.Command{
+	return showAnswer(&cobra.Command{
 		Use:     "layout",
 		Short:   "Show the owner table: ranges and replicas per node, and how even they are",
 		Example: "  dunlin layout -o json",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := port.client()
-			if err != nil {
-				return &usageError{err}
-			}
-			raw, err := c.Layout(cmd.Context())
-			if err != nil {
-				return fmt.Errorf("layout: %w", err)
-			}
-			var l admin.Layout
-			return show(cmd.OutOrStdout(), output, raw, &l, func(out io.Writer) error { return printLayout(out, l) })
-		},
-	}
-	port.add(cmd)
-	output.add(cmd, "table", "json")
-	return cmd
+	}, (*client.Admin).Layout, printLayout)
 }
 
 func printLayout(out io.Writer, l admin.Layout) error {
