@@ -106,6 +106,22 @@ func TestGrowth(t *testing.T) {
 	}
 }
 
+// crowded reports that a zone has so many of the members that every range must have
+// a replica in it, and only one: then a joiner that takes no more than its share
+// can leave a member 12 % over its own. Rare, and seen.
+func crowded(members []Member, p Placement) bool {
+	zones := map[string]int{}
+	for _, m := range members {
+		zones[m.Zone]++
+	}
+	for _, n := range zones {
+		if p.Strategy == NetworkTopologyStrategy && len(zones) > p.Factor() && n*p.Factor() >= len(members) {
+			return true
+		}
+	}
+	return false
+}
+
 // TestAnyJoin: whatever joins whatever, in one step or several, the table is valid,
 // even and moves to joiners only.
 func TestAnyJoin(t *testing.T) {
@@ -130,9 +146,11 @@ func TestAnyJoin(t *testing.T) {
 					rt.Fatalf("the same join gave two tables (%v)", err)
 				}
 			}
-			// Where zones are very uneven a single joiner that takes no more than its
-			// share can leave a member 12 % over its own: rare, and seen.
-			if q := judge(t, l, next, p); q.worst > 1.15 || q.moved > 1.15 {
+			most := 1.08
+			if crowded(next.Members, p) {
+				most = 1.15
+			}
+			if q := judge(t, l, next, p); q.worst > most || q.moved > 1.15 {
 				rt.Fatalf("%d members, %d joined: fullest %.3f, moved %.3f", len(next.Members), batch, q.worst, q.moved)
 			}
 			l = next
