@@ -175,13 +175,13 @@ func (w *Write) prepare(g *group) (asked int, err error) {
 	}
 	g.tracker = quorum.NewTracker(need, asked)
 	for tag, member := range g.members {
-		switch {
-		case w.members[member] > 0:
+		if w.members[member] > 0 {
 			g.codes[tag] = codePending
-		case g.holders != nil && g.holders[tag] != nobody:
+			continue
+		}
+		w.c.metrics.missedDead(g.wire.Count)
+		if g.holders != nil && g.holders[tag] != nobody {
 			g.codes[tag] = codeHolding
-		default:
-			w.c.metrics.missedDead(g.wire.Count)
 		}
 	}
 	return asked, nil

@@ -4,10 +4,12 @@
 //
 // A write is stamped by the hybrid logical clock, its rows are grouped by replica
 // set, and each group goes to all live replicas at once; Commit answers when every
-// group is decided. The rest of the answers are gathered later, and every replica
-// that a write missed is counted. A read asks the nearest replica for data and
-// enough others for digests; when they differ, the rows of all are merged, and
-// asked on for until the merged page is exact.
+// group is decided. The rest of the answers are gathered later. What a replica
+// misses is counted and becomes a hint; sloppy writes, and level any, count hints
+// that other nodes hold for replicas (handoff). A read asks the nearest replica for
+// data and enough others for digests; when they differ, the rows of all are merged,
+// asked on for until the merged page is exact, and what a replica lacks of it is
+// sent to it (repair).
 //
 // Invariants:
 //   - An answered write was acknowledged by as many replicas as its level needs
@@ -16,12 +18,14 @@
 //   - A level that cannot be reached is refused at once, with need and alive; one
 //     that is missed in time says need and got. Client faults are never counted
 //     as failures of replicas.
+//   - What a read at quorum has answered, no later one answers less of, where read
+//     repair is blocking.
 //   - A request refused for its catalog version is tried once more with a newer one.
 //   - Bytes of writes and numbers of reads in flight are bounded; over the bound
 //     requests are refused as overloaded here.
 //
-// Quorum counting (tracker), levels, page merging and cursors are pure; the I/O is
-// in write, gather and scan.
+// Quorum counting, page merging and cursors are pure, in packages of their own; the
+// I/O is in commit, handoff, gather, repair and scan.
 //
 // Goroutines: writes have none of their own (acknowledgements arrive on the
 // transport's), reads and scans one for each replica asked. All are counted as

@@ -80,19 +80,20 @@ func (g *group) hold(tag uint32, holder ring.NodeID) {
 // that the hint may still reach the level: at level any a synced one counts.
 func (g *group) handOff(tag uint32, code transport.Code) (again bool) {
 	w := g.w
-	w.c.metrics.missed(code, g.wire.Count)
-	if !hintable(code) {
-		return false
-	}
 	g.mu.Lock()
-	again = w.opts.Level == Any && w.c.env.Hints != nil && g.codes[tag] == codePending && g.tracker.Outcome() != quorum.Reached
+	own := g.codes[tag] == codePending // the replica itself was asked, and not who holds for it
+	again = own && hintable(code) && w.opts.Level == Any && w.c.env.Hints != nil && g.tracker.Outcome() != quorum.Reached
 	if again {
 		g.codes[tag] = codeHolding
 	}
 	g.mu.Unlock()
-	if again {
+	if own {
+		w.c.metrics.missed(code, g.wire.Count)
+	}
+	switch {
+	case again:
 		g.hold(tag, w.c.env.Self)
-	} else {
+	case hintable(code):
 		w.c.keep(w.view.Ring.Member(g.members[tag]).ID, &g.wire)
 	}
 	return again

@@ -7,6 +7,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"github.com/dunlindb/dunlin/ring"
 	"github.com/dunlindb/dunlin/token"
 	"github.com/dunlindb/dunlin/transport"
@@ -121,6 +123,13 @@ func TestAny(t *testing.T) {
 					t.Fatalf("%+v, %v", r, err)
 				}
 				time.Sleep(time.Minute)
+				missed := 0.0
+				for _, counter := range append(writer.coordinator.metrics.missedCodes[1:], writer.coordinator.metrics.dead) {
+					missed += testutil.ToFloat64(counter)
+				}
+				if missed != float64(test.kept+test.held) {
+					t.Errorf("%v rows are counted as missed by replicas", missed)
+				}
 				kept, held := cl.total()
 				if kept+held != test.kept+test.held || (held > 0) != test.hinted {
 					t.Errorf("%d hints kept and %d held, want %d and %d", kept, held, test.kept, test.held)

@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -25,7 +26,6 @@ type repair struct {
 	mu      sync.Mutex // guards the fields below
 	equal   int        // replicas that have all that was merged, from the page's beginning
 	lacking int        // replicas that have not acknowledged everything
-	failed  bool       // one of them will not
 	open    []int      // by candidate: groups without a verdict; negative: one failed
 	counted []bool     // by candidate: it may be counted as equal
 	decided bool
@@ -49,10 +49,7 @@ func (r *reader) repair(t *schema.TableView) (repaired bool, err error) {
 	if len(p.groups) == 0 {
 		return false, nil
 	}
-	mode := schema.RepairBlocking
-	if t.ReadRepair == schema.RepairAsync {
-		mode = schema.RepairAsync
-	}
+	mode := cmp.Or(t.ReadRepair, schema.RepairBlocking)
 	r.c.metrics.repairs.WithLabelValues(string(mode)).Inc()
 	if mode == schema.RepairAsync && !r.c.admission.MayRepair() {
 		r.c.metrics.repairsShed.Inc()
@@ -152,7 +149,7 @@ func (p *repair) Done(tag uint32, v transport.Verdict) {
 func (p *repair) hear(candidate int, ok bool) {
 	switch {
 	case !ok:
-		p.open[candidate], p.failed = -1, true
+		p.open[candidate] = -1
 	case p.open[candidate] > 0:
 		if p.open[candidate]--; p.open[candidate] == 0 {
 			p.lacking--
@@ -179,16 +176,25 @@ func (p *repair) enough() bool {
 // wait returns when need replicas are equal. The error is that they are not: an
 // answer would promise what the next read may not see.
 func (p *repair) wait(ctx context.Context) error {
-	select {
-	case <-p.wake:
-	case <-ctx.Done():
+	equal, enough := p.state()
+	if !enough { // else who is behind was asked beyond the level
+		select {
+		case <-p.wake:
+		case <-ctx.Done():
+		}
+		equal, enough = p.state()
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.enough() {
+	if enough {
 		return nil
 	}
-	return &TimeoutError{Need: p.need, Got: min(p.equal, p.need-1)}
+	return &TimeoutError{Need: p.need, Got: equal}
+}
+
+// state returns how many replicas are equal by now, and whether that is enough.
+func (p *repair) state() (equal int, enough bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.equal, p.enough()
 }
 
 // reportConflicts counts rows of an append-only table that have two payloads, and

@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -163,6 +164,20 @@ func TestBlockingRepairThatFailsIsATimeout(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestRepairBeyondTheLevelIsNotWaitedFor: enough replicas are equal already; the
+// one that is behind was asked because another was slow.
+func TestRepairBeyondTheLevelIsNotWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &repair{need: 2, equal: 2, lacking: 1, open: []int{0, 0, 1}, counted: make([]bool, 3), wake: make(chan struct{}, 1)}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		start := time.Now()
+		if err := p.wait(ctx); err != nil || time.Since(start) != 0 {
+			t.Errorf("%v after %s", err, time.Since(start))
+		}
+	})
 }
 
 // TestConflictsAreCounted: one id with two payloads, in a table that is only

@@ -13,7 +13,8 @@
 //	 4  transport    other nodes may call              6
 //	 5  catalog      bootstrap, join or catch up       -
 //	 6  membership   gossip, with the catalog's key    5
-//	 7  jobs         background steps                  4
+//	 7  jobs         background steps, hints,          4
+//	                 anti-entropy
 //	 8  coordinator  stragglers drain here             3
 //	 9  http         clients are served                2
 //	10  ready        /readyz answers 200               1

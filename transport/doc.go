@@ -7,9 +7,10 @@
 // direction of asking. Requests of all callers are coalesced: a caller encodes
 // into the peer's current frame under a mutex, the sender wakes, yields once and
 // drains; there is no added delay and no message per mutation (31 µs of CPU
-// against 2). Rare calls (catalog, join) are unary (Control), on a connection
-// of their own that is dialled by address. A third connection for bulk streams is
-// reserved for range movement.
+// against 2). Other calls are unary: those of the catalog (Control) on a connection
+// of their own that is dialled by address, those of anti-entropy (ControlTo) on
+// one that is kept for each peer. Another for bulk streams is reserved for range
+// movement.
 //
 // Invariants:
 //   - A Sink hears exactly once of each Apply, never while a lock of this package
@@ -25,7 +26,8 @@
 //   - No request is retried here; writes are idempotent and the coordinator decides.
 //
 // Messages and frames are in package wire, the table of unanswered requests in
-// package slot, the check of the HTTP/2 preface in package gate.
+// package slot, the check of the HTTP/2 preface in package gate, the kept
+// connection in package keep.
 //
 // Goroutines: Run owns all of them and returns after the last has ended: the gate
 // that accepts connections, the gRPC server, one sender and one receiver for each
