@@ -4,6 +4,7 @@ BIN     := bin/dunlin
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -X main.version=$(VERSION)
 SEEDS   ?= 10
+CHAOS   ?= 2m
 
 .DEFAULT_GOAL := help
 
@@ -39,8 +40,8 @@ sim: ## simulate a cluster: SEEDS=n runs seeds 1..n, SEED=k repeats one and prin
 	$(GO) test ./internal/sim -run TestSeeds -count=1 -timeout 30m $(if $(SEED),-v -seed $(SEED),-seeds $(SEEDS))
 
 .PHONY: chaos
-chaos: build ## kill, stop and restart nodes of a real cluster for two minutes, then check every event
-	$(GO) test ./internal/e2e -run TestChaos -count=1 -v -timeout 20m -args -chaos 2m
+chaos: build ## kill, stop and restart nodes of a real cluster for CHAOS=2m, then check every event
+	$(GO) test ./internal/e2e -run TestChaos -count=1 -v -timeout 20m -args -chaos $(CHAOS)
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for 20 seconds
