@@ -26,9 +26,19 @@ type Node interface {
 	Status() (Status, error)
 	// Layout is nil before the node is a member.
 	Layout() *Layout
-	// SetRetention changes how long a table ("keyspace.table") keeps its windows;
-	// 0 is for ever.
-	SetRetention(ctx context.Context, table string, retention time.Duration) error
+	// SetTable changes settings of a table ("keyspace.table").
+	SetTable(ctx context.Context, table string, change schema.Settings) error
+	Healing
+}
+
+// Healing is the part of a node that makes replicas equal.
+type Healing interface {
+	Hints() Hints
+	// ReplayHints makes replay look at once whether targets are alive.
+	ReplayHints() error
+	Repair() Repair
+	// RepairNow hurries anti-entropy, for one table or all.
+	RepairNow(table string) error
 }
 
 // Env is what the admin port uses of the node around it.
@@ -61,6 +71,10 @@ func New(env Env) (*Server, error) {
 	s.mux.HandleFunc("GET /v1/status", s.status)
 	s.mux.HandleFunc("GET /v1/layout", s.layout)
 	s.mux.HandleFunc("PUT /v1/tables/{table}", s.setTable)
+	s.mux.HandleFunc("GET /v1/hints", s.hints)
+	s.mux.HandleFunc("POST /v1/hints", s.replayHints)
+	s.mux.HandleFunc("GET /v1/repair", s.repair)
+	s.mux.HandleFunc("POST /v1/repair", s.repairNow)
 	s.mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	s.mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
 	s.mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
@@ -134,7 +148,28 @@ func (s *Server) layout(w http.ResponseWriter, _ *http.Request) {
 
 // tableChange is the body of PUT /v1/tables/{table}.
 type tableChange struct {
-	Retention *string `json:"retention"`
+	Retention  *string        `json:"retention,omitempty"`
+	Sloppy     *bool          `json:"sloppy,omitempty"`
+	ReadRepair *schema.Repair `json:"read_repair,omitempty"`
+}
+
+// settings reads a change; the error names the field.
+func (c *tableChange) settings() (change schema.Settings, field string, err error) {
+	change.Sloppy, change.ReadRepair = c.Sloppy, c.ReadRepair
+	if c.Retention == nil && c.Sloppy == nil && c.ReadRepair == nil {
+		return change, "retention", errors.New(`give {"retention": "30d"} or "unlimited", {"sloppy": true}, or {"read_repair": "blocking"}, "async" or "off"`)
+	}
+	if r := c.ReadRepair; r != nil && *r != schema.RepairBlocking && *r != schema.RepairAsync && *r != schema.RepairOff {
+		return change, "read_repair", fmt.Errorf("read_repair is %q: give blocking, async or off", *r)
+	}
+	if c.Retention != nil {
+		retention, err := ParseRetention(*c.Retention)
+		if err != nil {
+			return change, "retention", err
+		}
+		change.Retention = &retention
+	}
+	return change, "", nil
 }
 
 func (s *Server) setTable(w http.ResponseWriter, r *http.Request) {
@@ -149,19 +184,15 @@ func (s *Server) setTable(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusBadRequest, err.Error(), "")
 		return
 	}
-	if change.Retention == nil {
-		fail(w, http.StatusBadRequest, `give {"retention": "30d"} or {"retention": "unlimited"}`, "retention")
-		return
-	}
-	retention, err := ParseRetention(*change.Retention)
+	settings, field, err := change.settings()
 	if err != nil {
-		fail(w, http.StatusBadRequest, err.Error(), "retention")
+		fail(w, http.StatusBadRequest, err.Error(), field)
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), operationTimeout)
 	defer cancel()
 	var missing *schema.NotFoundError
-	switch err := s.env.Node.SetRetention(ctx, r.PathValue("table"), retention); {
+	switch err := s.env.Node.SetTable(ctx, r.PathValue("table"), settings); {
 	case errors.As(err, &missing):
 		fail(w, http.StatusNotFound, err.Error(), "table")
 	case errors.Is(err, context.DeadlineExceeded):
@@ -169,7 +200,34 @@ func (s *Server) setTable(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		fail(w, http.StatusConflict, err.Error(), "")
 	default:
-		answer(w, map[string]string{"table": r.PathValue("table"), "retention": *change.Retention})
+		answer(w, struct {
+			Table string `json:"table"`
+			tableChange
+		}{r.PathValue("table"), change})
+	}
+}
+
+func (s *Server) hints(w http.ResponseWriter, _ *http.Request) { answer(w, s.env.Node.Hints()) }
+
+func (s *Server) replayHints(w http.ResponseWriter, _ *http.Request) {
+	if err := s.env.Node.ReplayHints(); err != nil {
+		fail(w, http.StatusConflict, err.Error(), "")
+		return
+	}
+	answer(w, s.env.Node.Hints())
+}
+
+func (s *Server) repair(w http.ResponseWriter, _ *http.Request) { answer(w, s.env.Node.Repair()) }
+
+func (s *Server) repairNow(w http.ResponseWriter, r *http.Request) {
+	var missing *schema.NotFoundError
+	switch err := s.env.Node.RepairNow(r.URL.Query().Get("table")); {
+	case errors.As(err, &missing):
+		fail(w, http.StatusNotFound, err.Error(), "table")
+	case err != nil:
+		fail(w, http.StatusConflict, err.Error(), "")
+	default:
+		answer(w, s.env.Node.Repair())
 	}
 }
 

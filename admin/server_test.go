@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,7 +26,8 @@ type fakeNode struct {
 	statusErr error
 	layout    *Layout
 	setErr    error
-	set       map[string]time.Duration
+	set       map[string]schema.Settings
+	hurried   []string // tables
 }
 
 func (n *fakeNode) Unready() []string { return n.unready }
@@ -35,17 +37,30 @@ func (n *fakeNode) Status() (Status, error) {
 	return Status{Cluster: "flock", CatalogVersion: 4, Members: []Member{{ID: "a", Alive: true}}}, n.statusErr
 }
 
-func (n *fakeNode) SetRetention(_ context.Context, table string, retention time.Duration) error {
+func (n *fakeNode) SetTable(_ context.Context, table string, change schema.Settings) error {
 	if n.setErr != nil {
 		return n.setErr
 	}
-	n.set[table] = retention
+	n.set[table] = change
 	return nil
+}
+
+func (n *fakeNode) Repair() Repair {
+	return Repair{Enabled: true, Round: 3, Tables: []TableRepair{{Name: "dunlin.events"}}}
+}
+
+func (n *fakeNode) Hints() Hints { return Hints{Enabled: true, Targets: []HintTarget{{Node: "b"}}} }
+
+func (n *fakeNode) ReplayHints() error { return n.setErr }
+
+func (n *fakeNode) RepairNow(table string) error {
+	n.hurried = append(n.hurried, table)
+	return n.setErr
 }
 
 func newServer(t *testing.T, n *fakeNode, check func(*http.Request) error) *Server {
 	t.Helper()
-	n.set = map[string]time.Duration{}
+	n.set = map[string]schema.Settings{}
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(collectors.NewGoCollector())
 	s, err := New(Env{Node: n, Gatherer: registry, Check: check})
@@ -106,7 +121,7 @@ func TestStatusAndLayout(t *testing.T) {
 	}
 }
 
-func TestSetRetention(t *testing.T) {
+func TestSetTable(t *testing.T) {
 	n := &fakeNode{}
 	s := newServer(t, n, nil)
 	for _, c := range []struct {
@@ -117,6 +132,9 @@ func TestSetRetention(t *testing.T) {
 	}{
 		{"PUT /v1/tables/dunlin.events", `{"retention":"30d"}`, nil, 200, ""},
 		{"PUT /v1/tables/dunlin.kv", `{"retention":"unlimited"}`, nil, 200, ""},
+		{"PUT /v1/tables/dunlin.other", `{"sloppy":true,"read_repair":"async"}`, nil, 200, ""},
+		{"PUT /v1/tables/dunlin.events", `{"read_repair":"sometimes"}`, nil, 400, "read_repair"},
+		{"PUT /v1/tables/dunlin.events", `{"sloppy":"yes"}`, nil, 400, ""},
 		{"PUT /v1/tables/dunlin.events", `{}`, nil, 400, "retention"},
 		{"PUT /v1/tables/dunlin.events", `{"retention":30}`, nil, 400, ""},
 		{"PUT /v1/tables/dunlin.events", `{"retention":"-1d"}`, nil, 400, "retention"},
@@ -137,7 +155,9 @@ func TestSetRetention(t *testing.T) {
 			t.Errorf("%s %s: %s %v", c.request, c.body, w.Body, err)
 		}
 	}
-	if len(n.set) != 2 || n.set["dunlin.events"] != 30*24*time.Hour || n.set["dunlin.kv"] != 0 {
+	events, kv, other := n.set["dunlin.events"], n.set["dunlin.kv"], n.set["dunlin.other"]
+	if len(n.set) != 3 || *events.Retention != 30*24*time.Hour || *kv.Retention != 0 || other.Retention != nil ||
+		!*other.Sloppy || *other.ReadRepair != schema.RepairAsync || events.Sloppy != nil {
 		t.Errorf("set %v", n.set)
 	}
 	n.setErr = nil
@@ -194,5 +214,34 @@ func TestMetricsAndProfiles(t *testing.T) {
 	}
 	if _, err := New(Env{}); err == nil {
 		t.Error("an empty Env was accepted")
+	}
+}
+
+func TestRepair(t *testing.T) {
+	n := &fakeNode{}
+	s := newServer(t, n, nil)
+	for _, c := range []struct {
+		request string
+		nodeErr error
+		status  int
+		want    string
+	}{
+		{"GET /v1/repair", nil, 200, `"round":3`},
+		{"POST /v1/repair", nil, 200, `"round":3`},
+		{"POST /v1/repair?table=dunlin.kv", nil, 200, "dunlin.events"},
+		{"POST /v1/repair?table=dunlin.no", &schema.NotFoundError{Table: "dunlin.no"}, 404, "dunlin.no"},
+		{"POST /v1/repair", errors.New("anti-entropy is switched off"), 409, "switched off"},
+		{"PUT /v1/repair", nil, 405, ""},
+		{"GET /v1/hints", nil, 200, `"node":"b"`},
+		{"POST /v1/hints", nil, 200, `"node":"b"`},
+		{"POST /v1/hints", errors.New("hints are switched off"), 409, "switched off"},
+	} {
+		n.setErr = c.nodeErr
+		if w := do(s, c.request, ""); w.Code != c.status || !strings.Contains(w.Body.String(), c.want) {
+			t.Errorf("%s: %d %s", c.request, w.Code, w.Body)
+		}
+	}
+	if !slices.Equal(n.hurried, []string{"", "dunlin.kv", "dunlin.no", ""}) {
+		t.Errorf("hurried %q", n.hurried)
 	}
 }

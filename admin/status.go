@@ -55,6 +55,63 @@ type Table struct {
 	WindowSeconds    int64      `json:"window_seconds,omitempty"`
 	RetentionSeconds int64      `json:"retention_seconds,omitempty"` // 0: unlimited
 	Floor            *time.Time `json:"floor,omitempty"`             // nothing from before is kept
+	Sloppy           bool       `json:"sloppy"`                      // other nodes may stand in for replicas that are not alive
+	ReadRepair       string     `json:"read_repair"`                 // blocking, async or off
+}
+
+// Hints is what a node keeps for others that missed writes.
+type Hints struct {
+	Enabled bool         `json:"enabled"`
+	Targets []HintTarget `json:"targets"`
+}
+
+// HintTarget is what is kept for one node. Counted hints made an acknowledgement
+// true (levels any and sloppy) and are never dropped.
+type HintTarget struct {
+	Node    string    `json:"node"`
+	Alive   bool      `json:"alive"`
+	Plain   HintQueue `json:"plain"`
+	Counted HintQueue `json:"counted"`
+}
+
+// HintQueue is one queue of hints.
+type HintQueue struct {
+	Hints            int64      `json:"hints"`
+	Rows             int64      `json:"rows"`
+	Bytes            int64      `json:"bytes"`
+	Oldest           *time.Time `json:"oldest,omitempty"` // when it was kept
+	Replaying        bool       `json:"replaying"`
+	Replayed         int64      `json:"replayed"` // hints, since the start of this node
+	BytesPerSecond   float64    `json:"bytes_per_second,omitempty"`
+	RemainingSeconds float64    `json:"remaining_seconds,omitempty"` // at that rate; 0: unknown
+	DamagedSegments  int        `json:"damaged_segments,omitempty"`
+	LastError        string     `json:"last_error,omitempty"` // why the last replay stopped
+}
+
+// Repair is what anti-entropy has done on this node, and has before it.
+type Repair struct {
+	Enabled bool `json:"enabled"`
+	// Round counts the times that every range was verified with every peer. Of the
+	// present one Verified of Ranges (by keyspace and peer) are done.
+	Round            uint64        `json:"round"`
+	Started          *time.Time    `json:"started,omitempty"` // of the present round
+	Verified         int           `json:"verified"`
+	Ranges           int           `json:"ranges"`
+	RemainingSeconds float64       `json:"remaining_seconds,omitempty"` // an estimate; 0: unknown
+	Tables           []TableRepair `json:"tables"`
+}
+
+// TableRepair is one table's part of Repair.
+type TableRepair struct {
+	Name string `json:"name"`
+	// OldestUnverifiedSeconds is how long ago any of its ranges was last seen equal
+	// with any peer; NeverVerified counts those that never were.
+	OldestUnverifiedSeconds float64 `json:"oldest_unverified_seconds"`
+	NeverVerified           int     `json:"never_verified"`
+	CleanLeaves             int     `json:"clean_leaves"`
+	DirtyLeaves             int     `json:"dirty_leaves"`
+	RowsRepaired            uint64  `json:"rows_repaired"` // pulled from peers since the start
+	BytesRepaired           uint64  `json:"bytes_repaired"`
 }
 
 // Layout sums up the owner table, by keyspace.

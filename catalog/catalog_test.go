@@ -319,7 +319,7 @@ func TestLearnAndCatchUp(t *testing.T) {
 		}
 
 		f.cut(nodes[:3])
-		if err := nodes[0].catalog.SetRetention(within(t, time.Minute), "dunlin.events", 30*24*time.Hour); err != nil {
+		if err := nodes[0].catalog.SetTable(within(t, time.Minute), "dunlin.events", keepFor(30*24*time.Hour)); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(5 * time.Second)
@@ -339,6 +339,9 @@ func TestLearnAndCatchUp(t *testing.T) {
 	})
 }
 
+// keepFor is a change of a table's retention.
+func keepFor(d time.Duration) schema.Settings { return schema.Settings{Retention: &d} }
+
 func TestRetentionAndFloors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFabric(t, 10)
@@ -346,12 +349,12 @@ func TestRetentionAndFloors(t *testing.T) {
 		defer func() { stopAll(nodes) }()
 		c := nodes[1].catalog
 		for _, table := range []string{"events", "dunlin.", "dunlin.nothing"} {
-			if err := c.SetRetention(within(t, time.Minute), table, time.Hour); err == nil {
+			if err := c.SetTable(within(t, time.Minute), table, keepFor(time.Hour)); err == nil {
 				t.Errorf("retention of table %q was set", table)
 			}
 		}
 		month := 30 * 24 * time.Hour
-		if err := c.SetRetention(within(t, time.Minute), "dunlin.events", month); err != nil {
+		if err := c.SetTable(within(t, time.Minute), "dunlin.events", keepFor(month)); err != nil {
 			t.Fatal(err)
 		}
 		now := time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
@@ -366,7 +369,7 @@ func TestRetentionAndFloors(t *testing.T) {
 		if err := c.AdvanceFloors(within(t, time.Minute), now.Add(time.Minute)); err != nil || c.Version() != version {
 			t.Errorf("a minute later: version %d, %v", c.Version(), err)
 		}
-		if err := c.SetRetention(within(t, time.Minute), "dunlin.events", 0); err != nil {
+		if err := c.SetTable(within(t, time.Minute), "dunlin.events", keepFor(0)); err != nil {
 			t.Fatal(err)
 		}
 		if got := c.View().Table(schema.EventsTable).Floor; got != floor {

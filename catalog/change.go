@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/dunlindb/dunlin/ring"
+	"github.com/dunlindb/dunlin/schema"
 )
 
 // Seal marks that data may exist, which the first write of a cluster needs: from
@@ -51,19 +52,19 @@ func checkMembers(d *Document) error {
 	return nil
 }
 
-// SetRetention changes how long a windowed table, "keyspace.table", keeps its rows;
-// 0 is for ever. What has been retired stays so.
-func (c *Catalog) SetRetention(ctx context.Context, table string, d time.Duration) error {
+// SetTable changes settings of a table, "keyspace.table". What a retention has
+// retired stays so.
+func (c *Catalog) SetTable(ctx context.Context, table string, change schema.Settings) error {
 	keyspace, name, ok := strings.Cut(table, ".")
 	if !ok || keyspace == "" || name == "" {
 		return fmt.Errorf("catalog: table is %q: give keyspace.table", table)
 	}
 	return c.Propose(ctx, func(doc Document) (Document, error) {
-		next, err := doc.Schema.WithRetention(keyspace, name, d)
+		next, changed, err := doc.Schema.WithSettings(keyspace, name, change)
 		if err != nil {
 			return doc, err
 		}
-		if doc.Schema.TableNamed(keyspace, name).Retention.Duration() == d {
+		if !changed {
 			return doc, ErrUnchanged
 		}
 		doc.Schema = next

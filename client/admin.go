@@ -37,10 +37,42 @@ func (a *Admin) Layout(ctx context.Context) (json.RawMessage, error) {
 	return a.call(ctx, http.MethodGet, "/v1/layout", nil)
 }
 
-// SetRetention changes how long a table ("keyspace.table") keeps its windows:
-// "30d", "26w", "36h", or "unlimited".
-func (a *Admin) SetRetention(ctx context.Context, table, retention string) (json.RawMessage, error) {
-	body, err := json.Marshal(map[string]string{"retention": retention})
+// Hints returns what a node keeps for others, as JSON.
+func (a *Admin) Hints(ctx context.Context) (json.RawMessage, error) {
+	return a.call(ctx, http.MethodGet, "/v1/hints", nil)
+}
+
+// ReplayHints makes a node replay at once what it keeps for nodes that are alive,
+// and returns what Hints does.
+func (a *Admin) ReplayHints(ctx context.Context) (json.RawMessage, error) {
+	return a.call(ctx, http.MethodPost, "/v1/hints", nil)
+}
+
+// Repair returns what anti-entropy has done and has before it, as JSON.
+func (a *Admin) Repair(ctx context.Context) (json.RawMessage, error) {
+	return a.call(ctx, http.MethodGet, "/v1/repair", nil)
+}
+
+// RepairNow hurries anti-entropy for a table ("keyspace.table"), or all if it is
+// empty, and returns what Repair does.
+func (a *Admin) RepairNow(ctx context.Context, table string) (json.RawMessage, error) {
+	path := "/v1/repair"
+	if table != "" {
+		path += "?table=" + url.QueryEscape(table)
+	}
+	return a.call(ctx, http.MethodPost, path, nil)
+}
+
+// TableSettings are changes of a table; empty fields change nothing.
+type TableSettings struct {
+	Retention  string `json:"retention,omitempty"` // "30d", "26w", "36h", or "unlimited"
+	Sloppy     *bool  `json:"sloppy,omitempty"`
+	ReadRepair string `json:"read_repair,omitempty"` // "blocking", "async" or "off"
+}
+
+// SetTable changes settings of a table ("keyspace.table").
+func (a *Admin) SetTable(ctx context.Context, table string, change TableSettings) (json.RawMessage, error) {
+	body, err := json.Marshal(change)
 	if err != nil {
 		return nil, fmt.Errorf("client: %w", err)
 	}

@@ -109,6 +109,20 @@ func storageSettings() []setting {
 
 func limitSettings() []setting {
 	return []setting{
+		{key: "hints.enabled", kind: kindBool, help: "Keep what replicas missed, and replay it when they are back. Off only to find out what\ndepends on it: w=any and sloppy writes do.",
+			field: func(c *Config) any { return &c.Node.Hints.Enabled }},
+		{key: "hints.max_age", kind: kindDuration, help: "Older hints are dropped, except those that made an acknowledgement true (any, sloppy);\nanti-entropy carries what they held.",
+			field: func(c *Config) any { return &c.Node.Hints.MaxAge }},
+		{key: "hints.target_bytes", kind: kindBytes, help: "Most that is kept for one node; over it the oldest are dropped.",
+			field: func(c *Config) any { return &c.Node.Hints.TargetBytes }},
+		{key: "hints.total_bytes", kind: kindBytes, help: "Most that is kept for all nodes.",
+			field: func(c *Config) any { return &c.Node.Hints.TotalBytes }},
+		{key: "hints.replay_rate", kind: kindBytes, help: "Bytes a second that are replayed to all nodes that are back.",
+			field: func(c *Config) any { return &c.Node.Hints.ReplayRate }},
+		{key: "antientropy.enabled", kind: kindBool, help: "Keep replicas equal in the background. Off only to find out what depends on it.",
+			field: func(c *Config) any { return &c.Node.AntiEntropy.Enabled }},
+		{key: "antientropy.cpu_percent", kind: kindInt, help: "Percent of one core that it takes at most; up to 25 while something is urgent.",
+			field: func(c *Config) any { return &c.Node.AntiEntropy.CPUPercent }},
 		{key: "clock.max_skew", kind: kindDuration, help: "How far a clock may be ahead of this node's: writes stamped beyond it are refused,\nand peers beyond it are not believed.",
 			field: func(c *Config) any { return &c.Node.Clock.MaxSkew }},
 		{key: "events.max_future", kind: kindDuration, help: "How far ahead an event's own time may lie.",

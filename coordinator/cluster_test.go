@@ -40,15 +40,18 @@ type node struct {
 	coordinator *Coordinator
 	metrics     *prometheus.Registry
 
-	mu      sync.Mutex // guards the fields below
-	rows    map[string][]byte
-	dead    bool          // not alive
-	hangs   bool          // never answers
-	delay   time.Duration // before it answers
-	refuses *transport.Verdict
-	applies int // groups that arrived
-	largest int // bytes of the largest of them that had several rows
-	reads   int // questions that arrived
+	mu       sync.Mutex // guards the fields below
+	rows     map[string][]byte
+	dead     bool          // not alive
+	hangs    bool          // never answers
+	delay    time.Duration // before it answers
+	readOnly bool          // its disk is full
+	refuses  *transport.Verdict
+	applies  int                 // groups that arrived
+	kept     map[ring.NodeID]int // by target: rows that its coordinator left to hints
+	held     map[ring.NodeID]int // by owner: rows that it was asked to hold
+	largest  int                 // bytes of the largest of them that had several rows
+	reads    int                 // questions that arrived
 }
 
 // behave changes a node's behaviour.
@@ -64,7 +67,8 @@ func newCluster(tb testing.TB, nodes, factor int, change func(*Config, *Env)) *c
 	cl := &cluster{view: testView(tb, nodes, factor, 1)}
 	for i := range nodes {
 		m := cl.view.Ring.Member(uint16(i))
-		cl.nodes = append(cl.nodes, &node{id: m.ID, rows: map[string][]byte{}, metrics: prometheus.NewRegistry()})
+		cl.nodes = append(cl.nodes, &node{id: m.ID, rows: map[string][]byte{}, metrics: prometheus.NewRegistry(),
+			kept: map[ring.NodeID]int{}, held: map[ring.NodeID]int{}})
 	}
 	for _, n := range cl.nodes {
 		clock := hlc.New(time.Now, 0, 5*time.Second)
@@ -74,6 +78,7 @@ func newCluster(tb testing.TB, nodes, factor int, change func(*Config, *Env)) *c
 			Self: n.id, View: cl.current, Peers: cl, Liveness: cl, Clock: clock,
 			Seal:    func(context.Context) error { return errors.New("not expected") },
 			CatchUp: func(context.Context, ring.NodeID, uint64) error { return errors.New("not expected") },
+			Hints:   n,
 			Rand:    rand.New(rand.NewPCG(1, 2)),
 			Logger:  slog.New(slog.NewTextHandler(io.Discard, nil)), Registerer: n.metrics,
 		}
@@ -120,9 +125,15 @@ func (cl *cluster) Alive(id ring.NodeID) bool {
 // Apply implements Peers: the verdict comes from another goroutine.
 func (cl *cluster) Apply(to ring.NodeID, g *transport.Group, deadline time.Time, sink transport.Sink, tag uint32) {
 	n := cl.node(to)
-	entries := bytes.Clone(g.Entries)
+	entries, owner, count := bytes.Clone(g.Entries), g.Owner, g.Count
 	n.mu.Lock()
 	n.applies++
+	if owner != (ring.NodeID{}) {
+		n.held[owner] += count
+		n.mu.Unlock()
+		time.AfterFunc(0, func() { sink.Done(tag, transport.Verdict{}) })
+		return
+	}
 	if g.Count > 1 {
 		n.largest = max(n.largest, len(g.Entries))
 	}
@@ -142,6 +153,9 @@ func (cl *cluster) Apply(to ring.NodeID, g *transport.Group, deadline time.Time,
 func (n *node) apply(entries []byte) transport.Verdict {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if n.readOnly {
+		return transport.Verdict{Code: transport.Failed, Detail: "the disk is full"}
+	}
 	if n.refuses != nil {
 		return *n.refuses
 	}
@@ -154,6 +168,11 @@ func (n *node) apply(entries []byte) transport.Verdict {
 		rest = next
 	}
 	return transport.Verdict{}
+}
+
+// Keep implements Hints.
+func (n *node) Keep(target ring.NodeID, g *transport.Group) {
+	n.behave(func(n *node) { n.kept[target] += g.Count })
 }
 
 // merge stores a fragment; mu is held.

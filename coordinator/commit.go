@@ -6,7 +6,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dunlindb/dunlin/coordinator/quorum"
 	"github.com/dunlindb/dunlin/ring"
+	"github.com/dunlindb/dunlin/token"
 	"github.com/dunlindb/dunlin/transport"
 )
 
@@ -17,11 +19,13 @@ type group struct {
 	wire    transport.Group
 	members []uint16 // its replicas, indexes into the ring
 	table   uint32   // of its first row
+	token   token.Token
 
 	placement int
+	holders   []uint16 // by replica: the member that holds the group for it, or nobody; nil: none does
 
 	mu      sync.Mutex // guards the fields below once the group is sent
-	tracker tracker
+	tracker quorum.Tracker
 	codes   []int16 // by replica: its verdict's code, or one of the below
 	detail  string
 	newer   uint64 // the newest catalog version that a replica told of
@@ -32,12 +36,14 @@ type group struct {
 const (
 	codePending int16 = -1
 	codeDead    int16 = -2
+	codeHolding int16 = -3 // a node was asked to hold the group for it
+	codeHinted  int16 = -4 // a node holds the group for it, durably
 )
 
 // fill makes a group of the rows order[first:next], encoded in entries.
 func (g *group) fill(w *Write, first, next int, entries []byte) {
 	r := &w.rows[w.order[first]]
-	g.w, g.table, g.placement = w, r.table, r.placement
+	g.w, g.table, g.token, g.placement = w, r.table, r.token, r.placement
 	g.members = w.view.Ring.Replicas(r.placement, r.token.Range())
 	g.wire = transport.Group{Version: w.view.Version, Born: w.born, Count: next - first, Entries: entries}
 	start := len(w.codes)
@@ -47,16 +53,20 @@ func (g *group) fill(w *Write, first, next int, entries []byte) {
 	g.codes = w.codes[start:len(w.codes):len(w.codes)]
 }
 
-// Done hears a replica's verdict.
+// Done hears the verdict of a replica, or of the node that holds the group for it.
 func (g *group) Done(tag uint32, v transport.Verdict) {
 	w := g.w
-	if v.Code != transport.OK {
-		w.c.metrics.missed(v.Code, g.wire.Count)
+	if v.Code != transport.OK && g.handOff(tag, v.Code) {
+		return // and hears of it again
 	}
 	g.mu.Lock()
-	before := g.tracker.outcome()
-	after := g.tracker.add(v.Code)
-	g.codes[tag] = int16(v.Code)
+	before := g.tracker.Outcome()
+	after := g.tracker.Add(v.Code)
+	if g.codes[tag] == codeHolding && v.Code == transport.OK {
+		g.codes[tag] = codeHinted
+	} else {
+		g.codes[tag] = int16(v.Code)
+	}
 	if v.Detail != "" {
 		g.detail = v.Detail
 	}
@@ -64,7 +74,7 @@ func (g *group) Done(tag uint32, v transport.Verdict) {
 		g.newer, g.from = v.Version, w.view.Ring.Member(g.members[tag]).ID
 	}
 	g.mu.Unlock()
-	if before == open && after != open {
+	if before == quorum.Open && after != quorum.Open {
 		w.decide()
 	}
 	w.forget()
@@ -80,7 +90,7 @@ func (w *Write) decide() {
 // forget ends the wait for one acknowledgement.
 func (w *Write) forget() {
 	if w.pending.Add(-1) == 0 {
-		w.c.admission.endWrite(int64(len(w.added)))
+		w.c.admission.EndWrite(int64(len(w.added)))
 		w.Release()
 	}
 }
@@ -95,7 +105,7 @@ func (w *Write) Commit(ctx context.Context) (*Result, error) {
 		w.result.Clock = max(w.c.Clock(), w.timestamp)
 		return &w.result, nil
 	}
-	if err := w.c.admission.beginWrite(int64(len(w.added))); err != nil {
+	if err := w.c.admission.BeginWrite(int64(len(w.added))); err != nil {
 		return nil, w.c.metrics.failed(opWrite, err)
 	}
 	w.holders.Add(1)
@@ -104,7 +114,7 @@ func (w *Write) Commit(ctx context.Context) (*Result, error) {
 	w.send()
 	w.wait(ctx)
 	w.report()
-	w.c.admission.answerWrite(int64(len(w.added)))
+	w.c.admission.AnswerWrite(int64(len(w.added)))
 	w.forget()
 	if !w.retried {
 		w.retry(ctx)
@@ -114,7 +124,8 @@ func (w *Write) Commit(ctx context.Context) (*Result, error) {
 	return &w.result, nil
 }
 
-// send hands every group whose level can be reached to its live replicas.
+// send hands every group whose level can be reached to its live replicas, and
+// what the others miss to hints.
 func (w *Write) send() {
 	n := w.view.Ring.Members()
 	w.members = slices.Grow(w.members[:0], n)[:n]
@@ -122,52 +133,69 @@ func (w *Write) send() {
 	w.undecided.Store(int32(len(w.groups)) + 1)
 	for i := range w.groups {
 		g := &w.groups[i]
-		alive, err := w.prepare(g)
+		asked, err := w.prepare(g)
 		w.result.groups = append(w.result.groups, GroupResult{Err: err, Replicas: len(g.members)})
 		if err != nil {
 			w.undecided.Add(-1)
 			continue
 		}
-		w.pending.Add(int32(alive))
+		w.pending.Add(int32(asked))
 		for tag, member := range g.members {
-			if w.members[member] > 0 {
-				w.c.env.Peers.Apply(w.view.Ring.Member(member).ID, &g.wire, w.deadline, g, uint32(tag))
+			id := w.view.Ring.Member(member).ID
+			switch {
+			case w.members[member] > 0:
+				w.c.env.Peers.Apply(id, &g.wire, w.replicaDeadline(), g, uint32(tag))
+			case g.holders != nil && g.holders[tag] != nobody:
+				g.hold(uint32(tag), w.view.Ring.Member(g.holders[tag]).ID)
+			default:
+				w.c.keep(id, &g.wire)
 			}
 		}
 	}
 	w.decide()
 }
 
-// prepare counts a group's live replicas and sets up its quorum. The error is
-// that its level cannot be reached now.
-func (w *Write) prepare(g *group) (alive int, err error) {
+// prepare counts a group's live replicas and sets up its quorum; asked is how many
+// nodes will be asked. The error is that its level cannot be reached now.
+func (w *Write) prepare(g *group) (asked int, err error) {
 	need, err := w.opts.Level.Need(w.view.Ring.Factor(g.placement))
 	if err != nil {
 		return 0, err
 	}
 	for _, member := range g.members {
-		if w.members[member] == 0 {
-			w.members[member] = -1
-			if w.c.alive(w.view.Ring.Member(member).ID) {
-				w.members[member] = 1
-			}
-		}
-		if w.members[member] > 0 {
-			alive++
+		if w.alive(member) {
+			asked++
 		}
 	}
-	if alive < need {
-		return 0, &UnavailableError{Need: need, Alive: alive}
+	if asked < need {
+		asked += w.findHolders(g, need-asked)
 	}
-	g.tracker = newTracker(need, alive)
+	if asked < need {
+		return 0, &UnavailableError{Need: need, Alive: asked}
+	}
+	g.tracker = quorum.NewTracker(need, asked)
 	for tag, member := range g.members {
-		if w.members[member] > 0 {
+		switch {
+		case w.members[member] > 0:
 			g.codes[tag] = codePending
-		} else {
+		case g.holders != nil && g.holders[tag] != nobody:
+			g.codes[tag] = codeHolding
+		default:
 			w.c.metrics.missedDead(g.wire.Count)
 		}
 	}
-	return alive, nil
+	return asked, nil
+}
+
+// alive reports whether a member may be asked; the write asks once.
+func (w *Write) alive(member uint16) bool {
+	if w.members[member] == 0 {
+		w.members[member] = -1
+		if w.c.alive(w.view.Ring.Member(member).ID) {
+			w.members[member] = 1
+		}
+	}
+	return w.members[member] > 0
 }
 
 // wait returns when every group is decided, at the deadline, or when ctx ends.
@@ -197,8 +225,8 @@ func (w *Write) report() {
 		g, r := &w.groups[i], &w.result.groups[i]
 		if r.Err == nil {
 			g.mu.Lock()
-			r.Acks = int(g.tracker.acks)
-			r.Err = g.tracker.err(true, g.table, g.detail)
+			r.Acks = int(g.tracker.Acks)
+			r.Err = g.tracker.Err(true, g.table, g.detail)
 			g.mu.Unlock()
 		}
 		if w.opts.Receipt {
@@ -216,6 +244,8 @@ func (w *Write) receipt(g *group) *Receipt {
 		switch code := g.codes[tag]; {
 		case code == codeDead:
 			outcome = "dead"
+		case code == codeHinted:
+			outcome, r.Hinted = "hinted", true
 		case code >= 0:
 			outcome = transport.Code(code).String()
 		}
@@ -277,7 +307,7 @@ func (w *Write) stale() (groups map[int32]bool, version uint64, from ring.NodeID
 	for i := range w.groups {
 		g := &w.groups[i]
 		g.mu.Lock()
-		if w.result.groups[i].Err != nil && g.tracker.retry() {
+		if w.result.groups[i].Err != nil && g.tracker.Retry() {
 			if groups == nil {
 				groups = map[int32]bool{}
 			}

@@ -7,10 +7,12 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/dunlindb/dunlin/coordinator/admission"
 	"github.com/dunlindb/dunlin/coordinator/latency"
 	"github.com/dunlindb/dunlin/hlc"
 	"github.com/dunlindb/dunlin/ring"
@@ -48,6 +50,8 @@ type Env struct {
 	// Unfit says why this node may coordinate no writes: its clock is off, or its
 	// peers refuse it. Nil: it always may.
 	Unfit func() error
+	// Hints keeps what replicas missed. Nil: nothing does.
+	Hints Hints
 	// Rand spreads reads over equally near replicas; nobody else may use it.
 	Rand       *rand.Rand
 	Logger     *slog.Logger
@@ -75,10 +79,12 @@ type Coordinator struct {
 	cfg       Config
 	env       Env
 	metrics   *metrics
-	admission *admission
+	admission *admission.Admission
 	latencies *latency.Memory
 	writes    sync.Pool     // of *Write
 	sealing   chan struct{} // one slot: one first write at a time asks for the seal
+
+	conflicted atomic.Int64 // when conflicting rows were last logged, Unix nanoseconds
 
 	mu sync.Mutex // guards env.Rand
 }
@@ -91,7 +97,7 @@ func New(cfg Config, env Env) (*Coordinator, error) {
 	c := &Coordinator{
 		cfg:       cfg,
 		env:       env,
-		admission: newAdmission(cfg),
+		admission: admission.New(admission.Config{InFlightBytes: cfg.InFlightBytes, StragglerBytes: cfg.StragglerBytes, Reads: cfg.Reads}),
 		latencies: latency.New(cfg.HedgeDelay, cfg.HedgeMin),
 		sealing:   make(chan struct{}, 1),
 	}
@@ -107,14 +113,14 @@ func New(cfg Config, env Env) (*Coordinator, error) {
 // the open ones have ended, stragglers included, or after Config.DrainTimeout.
 func (c *Coordinator) Run(ctx context.Context) error {
 	<-ctx.Done()
-	c.admission.stop()
+	c.admission.Stop()
 	timer := time.NewTimer(c.cfg.DrainTimeout)
 	defer timer.Stop()
 	select {
-	case <-c.admission.drained:
+	case <-c.admission.Drained():
 		return nil
 	case <-timer.C:
-		inFlight, straggling, reads := c.admission.load()
+		inFlight, straggling, reads := c.admission.Load()
 		return fmt.Errorf("coordinator: not drained after %s: %d bytes in flight, %d bytes wait for replicas, %d reads",
 			c.cfg.DrainTimeout, inFlight, straggling, reads)
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/dunlindb/dunlin/coordinator/latency"
+	"github.com/dunlindb/dunlin/coordinator/quorum"
 	"github.com/dunlindb/dunlin/ring"
 	"github.com/dunlindb/dunlin/schema"
 	"github.com/dunlindb/dunlin/transport"
@@ -82,7 +83,7 @@ type gather[A any] struct {
 	timer      *time.Timer // when to hedge
 	delay      time.Duration
 
-	failures tracker // counts failed candidates; acks is set when the error is made
+	failures quorum.Tracker // counts failed candidates; acks is set when the error is made
 	detail   string
 	newest   uint64 // the newest catalog version that a replica told of
 	from     ring.NodeID
@@ -114,7 +115,7 @@ func newGather[A any](ctx context.Context, c *Coordinator, of latency.Kind, need
 		c: c, of: of, candidates: candidates,
 		replies:  make(chan reply[A], questions*len(candidates)),
 		delay:    c.latencies.Hedge(of),
-		failures: newTracker(need, len(candidates)),
+		failures: quorum.NewTracker(need, len(candidates)),
 	}
 	g.ctx, g.cancel = context.WithCancel(ctx)
 	g.timer = time.NewTimer(g.delay)
@@ -140,9 +141,9 @@ func (g *gather[A]) ask(i int, digest bool, question func(context.Context, ring.
 	c.pending++
 	c.asked = time.Now()
 	start, id := c.asked, c.id
-	g.c.admission.beginTask()
+	g.c.admission.BeginTask()
 	go func() {
-		defer g.c.admission.endTask()
+		defer g.c.admission.EndTask()
 		a, err := question(g.ctx, id)
 		g.replies <- reply[A]{candidate: i, digest: digest, answer: a, err: err, took: time.Since(start)}
 	}()
@@ -178,7 +179,7 @@ func (g *gather[A]) wait(got int) (reply[A], event, error) {
 		g.timer.Reset(g.delay)
 		return reply[A]{}, slow, nil
 	case <-g.ctx.Done():
-		return reply[A]{}, failed, &TimeoutError{Need: int(g.failures.need), Got: got}
+		return reply[A]{}, failed, &TimeoutError{Need: int(g.failures.Need), Got: got}
 	}
 }
 
@@ -192,7 +193,7 @@ func (g *gather[A]) hear(r reply[A], got int) (reply[A], event, error) {
 		return r, answered, nil
 	}
 	if g.ctx.Err() != nil {
-		return r, failed, &TimeoutError{Need: int(g.failures.need), Got: got}
+		return r, failed, &TimeoutError{Need: int(g.failures.Need), Got: got}
 	}
 	return r, failed, g.fail(r.candidate, r.err, got)
 }
@@ -208,12 +209,12 @@ func (g *gather[A]) fail(i int, err error, got int) error {
 	if v.Code == transport.StaleCatalog && v.Version > g.newest {
 		g.newest, g.from = v.Version, c.id
 	}
-	if what := g.failures.add(v.Code); what == open {
+	if what := g.failures.Add(v.Code); what == quorum.Open {
 		return nil
 	}
 	told := g.failures
-	told.acks = uint8(got)
-	return told.err(false, g.of.Table, g.detail)
+	told.Acks = uint8(got)
+	return told.Err(false, g.of.Table, g.detail)
 }
 
 // verdictOf returns the verdict behind an error of Peers.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/dunlindb/dunlin/coordinator/admission"
 	"github.com/dunlindb/dunlin/hlc"
 	"github.com/dunlindb/dunlin/transport"
 )
@@ -24,7 +25,7 @@ const (
 var opNames = [ops]string{"write", "read", "scan"}
 
 // levels are the metric labels of levels: names, and numbers up to MaxCount.
-const levels = MaxCount + 2
+const levels = MaxCount + 3
 
 // metrics are the coordinator's counters. What the hot path counts is looked up
 // once.
@@ -39,9 +40,15 @@ type metrics struct {
 	rowsRead    prometheus.Counter
 	mismatches  prometheus.Counter
 	shortReads  prometheus.Counter
+	conflicts   prometheus.Counter
+
+	repairs        *prometheus.CounterVec
+	repairFailures *prometheus.CounterVec
+	repairedRows   prometheus.Counter
+	repairsShed    prometheus.Counter
 }
 
-func newMetrics(r prometheus.Registerer, a *admission) (*metrics, error) {
+func newMetrics(r prometheus.Registerer, a *admission.Admission) (*metrics, error) {
 	m := &metrics{}
 	duration := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:                            "dunlin_coordinator_request_duration_seconds",
@@ -59,18 +66,24 @@ func newMetrics(r prometheus.Registerer, a *admission) (*metrics, error) {
 	m.rowsRead = counter("rows_read_total", "Rows returned by reads.")
 	m.mismatches = counter("digest_mismatches_total", "Reads whose replicas disagreed.")
 	m.shortReads = counter("short_read_requests_total", "Further requests to replicas whose rows did not fill a merged page.")
+	m.conflicts = counter("conflicts_total", "Rows read of append-only tables that have two payloads for one id.")
+	m.repairs = counters("read_repairs_total", "Reads that found replicas behind and repaired them, by mode.", "mode")
+	m.repairFailures = counters("read_repair_failures_total", "Groups of read repairs that a replica did not acknowledge, by reason.", "reason")
+	m.repairedRows = counter("read_repair_rows_total", "Rows sent to replicas by read repair.")
+	m.repairsShed = counter("read_repairs_shed_total", "Asynchronous read repairs left to anti-entropy because too many were open.")
 	for _, c := range []prometheus.Collector{
+		m.conflicts, m.repairs, m.repairFailures, m.repairedRows, m.repairsShed,
 		duration, m.errors, m.retries, m.hedges, missed, m.rowsWritten, m.rowsRead, m.mismatches, m.shortReads,
 		gauge("writes_in_flight_bytes", "Bytes of writes that are not answered yet.", func() float64 {
-			n, _, _ := a.load()
+			n, _, _ := a.Load()
 			return float64(n)
 		}),
 		gauge("writes_straggling_bytes", "Bytes of answered writes that wait for the rest of their replicas.", func() float64 {
-			_, n, _ := a.load()
+			_, n, _ := a.Load()
 			return float64(n)
 		}),
 		gauge("reads_in_flight", "Reads and scans that are not answered yet.", func() float64 {
-			_, _, n := a.load()
+			_, _, n := a.Load()
 			return float64(n)
 		}),
 	} {
@@ -105,13 +118,24 @@ func gauge(name, help string, f func() float64) prometheus.Collector {
 
 // levelAt and levelIndex number the levels for the table of histograms.
 func levelAt(i int) Level {
-	if i == levels-1 {
+	switch i {
+	case levels - 1:
 		return All
+	case levels - 2:
+		return Any
 	}
 	return Level(i)
 }
 
-func levelIndex(l Level) int { return min(int(l), levels-1) }
+func levelIndex(l Level) int {
+	switch l {
+	case All:
+		return levels - 1
+	case Any:
+		return levels - 2
+	}
+	return min(int(l), MaxCount)
+}
 
 // observe records how long a request took.
 func (m *metrics) observe(o op, l Level, d time.Duration) {

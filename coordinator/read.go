@@ -65,10 +65,10 @@ func (c *Coordinator) read(ctx context.Context, req *ReadRequest, start time.Tim
 	if err := c.env.Clock.CheckClient(req.Options.Session); err != nil {
 		return nil, &SkewedError{Client: true, Field: "session", Err: err}
 	}
-	if err := c.admission.beginRead(); err != nil {
+	if err := c.admission.BeginRead(); err != nil {
 		return nil, err
 	}
-	defer c.admission.endRead()
+	defer c.admission.EndRead()
 	ctx, cancel := context.WithDeadline(ctx, start.Add(c.readTimeout(req.Options)))
 	defer cancel()
 	bounded := *req
@@ -83,11 +83,11 @@ func (c *Coordinator) read(ctx context.Context, req *ReadRequest, start time.Tim
 		if err != nil {
 			return nil, err
 		}
-		err = r.run()
+		err = r.run(bounded.Table)
 		if err == nil {
 			return r.result(req, start), nil
 		}
-		if retried || !r.failures.retry() {
+		if retried || !r.failures.Retry() {
 			return nil, err
 		}
 		newer, ok := c.newer(ctx, view, r.from, r.newest)
@@ -109,6 +109,7 @@ func (r *reader) result(req *ReadRequest, start time.Time) *ReadResult {
 	result.Rows, result.More = r.page.Rows()
 	if req.Options.Receipt {
 		result.Receipt = r.receipt(r.view.Version, start)
+		result.Receipt.Repaired = r.repaired
 	}
 	return result
 }

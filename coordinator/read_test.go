@@ -111,8 +111,8 @@ func TestHedge(t *testing.T) {
 				t.Errorf("%d of 20 reads were hedged", slow)
 			}
 			synctest.Wait()
-			if _, _, reads := reader.coordinator.admission.load(); reads != 0 || reader.coordinator.admission.open != 0 {
-				t.Errorf("%d reads and %d tasks are open", reads, reader.coordinator.admission.open)
+			if _, _, reads := reader.coordinator.admission.Load(); reads != 0 || reader.coordinator.admission.Open() != 0 {
+				t.Errorf("%d reads and %d tasks are open", reads, reader.coordinator.admission.Open())
 			}
 		})
 	}
@@ -123,6 +123,7 @@ func TestReadFailsOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cl := newCluster(t, 3, 3, nil)
 		table := cl.current().Table(testTable)
+		table.ReadRepair = schema.RepairOff // each read finds the same
 		for i, r := range cl.nodes {
 			r.local(t, table, "p", i, valueRow(10, "v"))
 		}
@@ -341,4 +342,37 @@ func TestScanPages(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestHiddenRowsDoNotSpeakForOthers: all that the replicas' limited answers hold is
+// hidden, so they look alike, but one went further than the other: its silence
+// about rows that the other has not come to says nothing.
+func TestHiddenRowsDoNotSpeakForOthers(t *testing.T) {
+	for _, reverse := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			cl := newCluster(t, 3, 3, nil)
+			table := cl.current().Table(testTable)
+			numbers := []int{1, 2, 3, 4}
+			if reverse {
+				numbers = []int{4, 3, 2, 1}
+			}
+			dead := &record.Row{Deletion: record.Deletion{Timestamp: 1, Seconds: 1}}
+			for _, n := range cl.nodes {
+				n.localHead(table, "p", &record.Head{Deletion: record.Deletion{Timestamp: 1, Seconds: 1}})
+				n.local(t, table, "p", numbers[3], dead)
+			}
+			cl.nodes[0].local(t, table, "p", numbers[2], dead)
+			cl.nodes[1].local(t, table, "p", numbers[0], dead)
+			cl.nodes[1].local(t, table, "p", numbers[1], valueRow(2, "alive"))
+			cl.nodes[2].local(t, table, "p", numbers[2], dead)
+			for _, reader := range cl.nodes {
+				got, err := readPages(t.Context(), reader.coordinator, ReadRequest{
+					Table: table, Partition: []byte("p"), Reverse: reverse, MaxRows: 1, MaxBytes: 1, Options: ReadOptions{Level: All},
+				})
+				if err != nil || len(got) != 1 {
+					t.Errorf("reverse %v: %q, %v", reverse, got, err)
+				}
+			}
+		})
+	}
 }

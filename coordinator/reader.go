@@ -6,6 +6,7 @@ import (
 
 	"github.com/dunlindb/dunlin/coordinator/latency"
 	"github.com/dunlindb/dunlin/coordinator/page"
+	"github.com/dunlindb/dunlin/hlc"
 	"github.com/dunlindb/dunlin/record"
 	"github.com/dunlindb/dunlin/ring"
 	"github.com/dunlindb/dunlin/schema"
@@ -23,16 +24,24 @@ type reader struct {
 	wire transport.ReadRequest // what all questions of this read share
 	page *page.Page
 
+	token token.Token
+	born  hlc.Timestamp // when it began
+
 	// By candidate.
 	first  []*transport.ReadAnswer // its answer in the first round
 	data   []bool                  // that answer is data, not a digest
 	active []bool                  // it takes part in the merge
 	asking []bool                  // it has a question of the merge open
+
+	repaired bool
 }
 
 // newReader finds the replicas; the error is that the level cannot be reached.
 func (c *Coordinator) newReader(ctx context.Context, view *schema.View, req *ReadRequest) (*reader, error) {
 	tok := token.Of(req.Partition)
+	if req.Options.Level == Any {
+		return nil, &LevelError{Level: Any.String(), Reason: "is for writes only: a hint cannot be read"}
+	}
 	need, err := req.Options.Level.Need(view.Ring.Factor(req.Table.Placement))
 	if err != nil {
 		return nil, err
@@ -46,14 +55,14 @@ func (c *Coordinator) newReader(ctx context.Context, view *schema.View, req *Rea
 	flags := make([]bool, 3*n)
 	return &reader{
 		gather: newGather[transport.ReadAnswer](ctx, c, latency.Kind{Table: req.Table.ID, Op: uint8(opRead)}, need, candidates),
-		view:   view, need: need, most: c.cfg.PageRows,
+		view:   view, need: need, most: c.cfg.PageRows, token: tok, born: c.born(),
 		wire: transport.ReadRequest{
 			Version: view.Version, Table: req.Table.ID, Partition: req.Partition, Start: req.Start, End: req.End,
 			Reverse: req.Reverse, MaxRows: req.MaxRows, MaxBytes: req.MaxBytes, Now: now,
 		},
 		page: page.New(page.Config{
 			Need: need, Sources: n, Reverse: req.Reverse, MaxRows: req.MaxRows, MaxBytes: req.MaxBytes,
-			Now: now, Hidden: retiredIn(req.Table),
+			Now: now, Hidden: retiredIn(req.Table), AppendOnly: req.Table.AppendOnly,
 		}),
 		first: make([]*transport.ReadAnswer, n),
 		data:  flags[:n], active: flags[n : 2*n], asking: flags[2*n:],
@@ -72,9 +81,22 @@ func retiredIn(t *schema.TableView) func(suffix []byte) bool {
 	}
 }
 
-// run fills the page.
-func (r *reader) run() error {
+// run fills the page, and repairs the replicas that were found behind.
+func (r *reader) run(t *schema.TableView) error {
 	defer r.stop()
+	if err := r.fill(); err != nil {
+		return err
+	}
+	if n := r.page.Conflicts(); n > 0 {
+		r.c.reportConflicts(t, r.wire.Partition, n)
+	}
+	var err error
+	r.repaired, err = r.repair(t)
+	return err
+}
+
+// fill merges until the page is done.
+func (r *reader) fill() error {
 	if err := r.firstRound(); err != nil {
 		return err
 	}
@@ -187,11 +209,14 @@ func digestOf(a *transport.ReadAnswer) record.Digest {
 	var d record.Digester
 	d.Reset()
 	err := d.AddHead(a.Head)
+	var suffix, fragment []byte
 	for rest := a.Rows; len(rest) > 0 && err == nil; {
-		var suffix, fragment []byte
 		if suffix, fragment, rest, err = record.NextEntry(rest); err == nil {
 			err = d.AddRow(suffix, fragment)
 		}
+	}
+	if a.More {
+		d.AddEnd(suffix)
 	}
 	if err != nil {
 		return record.Digest{} // equal to none; the page refuses the rows

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/dunlindb/dunlin/coordinator/cursor"
 	"github.com/dunlindb/dunlin/coordinator/latency"
 	"github.com/dunlindb/dunlin/hlc"
 	"github.com/dunlindb/dunlin/record"
@@ -14,6 +15,17 @@ import (
 	"github.com/dunlindb/dunlin/token"
 	"github.com/dunlindb/dunlin/transport"
 )
+
+// Cursor is a position between two pages: everything up to and including it has
+// been seen. Table and Reverse tie it to the request that it continues; the caller
+// checks them.
+type Cursor = cursor.Cursor
+
+// MaxCursor bounds the text of a cursor.
+const MaxCursor = cursor.MaxLength
+
+// ParseCursor decodes a client's cursor. The error is a *CursorError.
+func ParseCursor(s string) (Cursor, error) { return cursor.Parse(s) }
 
 // ScanRequest asks for the partitions of a table, in token order.
 type ScanRequest struct {
@@ -56,23 +68,23 @@ func (c *Coordinator) scan(ctx context.Context, req *ScanRequest, start time.Tim
 	}
 	s := &scanner{c: c, table: req.Table, max: bound(req.MaxRows, c.cfg.PageRows), result: &ScanResult{}}
 	if req.Cursor != "" {
-		cursor, err := ParseCursor(req.Cursor)
+		at, err := ParseCursor(req.Cursor)
 		if err != nil {
 			return nil, err
 		}
-		if cursor.Table != req.Table.ID || cursor.Reverse {
+		if at.Table != req.Table.ID || at.Reverse {
 			return nil, &CursorError{Reason: "it belongs to another request"}
 		}
-		s.after = &transport.Position{Token: cursor.Token, Partition: cursor.Partition, Suffix: cursor.Suffix}
-		s.next = cursor.Token.Range()
+		s.after = &transport.Position{Token: at.Token, Partition: at.Partition, Suffix: at.Suffix}
+		s.next = at.Token.Range()
 	}
 	if s.view = c.env.View(); s.view == nil {
 		return nil, ErrNoCatalog
 	}
-	if err := c.admission.beginRead(); err != nil {
+	if err := c.admission.BeginRead(); err != nil {
 		return nil, err
 	}
-	defer c.admission.endRead()
+	defer c.admission.EndRead()
 	ctx, cancel := context.WithDeadline(ctx, start.Add(c.readTimeout(ReadOptions{Timeout: req.Timeout})))
 	defer cancel()
 	if err := s.run(ctx); err != nil {
@@ -136,9 +148,9 @@ func (s *scanner) run(ctx context.Context) error {
 func (s *scanner) start(ctx context.Context, id token.RangeID, after *transport.Position) {
 	answer := make(chan rangePage, 1)
 	s.ahead = append(s.ahead, answer)
-	s.c.admission.beginTask()
+	s.c.admission.BeginTask()
 	go func() {
-		defer s.c.admission.endTask()
+		defer s.c.admission.EndTask()
 		a, err := s.c.scanRange(ctx, s.view, s.table.ID, id, after, s.max)
 		answer <- rangePage{id: id, answer: a, err: err}
 	}()
@@ -190,7 +202,7 @@ func (c *Coordinator) scanRange(ctx context.Context, view *schema.View, table ui
 			MaxRows: rows, MaxBytes: c.cfg.PageBytes, Now: c.env.Clock.Physical().Unix(),
 		})
 		g.stop()
-		if err == nil || retried || !g.failures.retry() {
+		if err == nil || retried || !g.failures.Retry() {
 			return answer, err
 		}
 		newer, ok := c.newer(ctx, view, g.from, g.newest)

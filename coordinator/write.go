@@ -25,6 +25,9 @@ type WriteOptions struct {
 	Session hlc.Timestamp
 	// Timestamp is the client's own write timestamp; 0 lets the clock decide.
 	Timestamp hlc.Timestamp
+	// Sloppy lets other nodes hold the write for replicas that are not alive, and
+	// count towards the level; reads do not ask them. So does a table that says so.
+	Sloppy bool
 	// Receipt asks for receipts.
 	Receipt bool
 }

@@ -31,7 +31,7 @@ func (a *API) postStreamEvents(w *answer, r *http.Request) error {
 	if media == ingest.MediaType {
 		return a.ingest(w, r)
 	}
-	q, err := a.request(r, "w", "receipt")
+	q, err := a.request(r, "w", "sloppy", "receipt")
 	if err != nil {
 		return err
 	}

@@ -21,7 +21,7 @@ func (a *API) postEvents(w *answer, r *http.Request) error {
 
 // ingest stores the lines of a body.
 func (a *API) ingest(w *answer, r *http.Request) error {
-	q, err := a.request(r, "w", "receipt", "ack")
+	q, err := a.request(r, "w", "sloppy", "receipt", "ack")
 	if err != nil {
 		return err
 	}

@@ -51,7 +51,7 @@ func refuseConditions(h http.Header) error {
 
 // putValue stores a value with its Content-Type.
 func (a *API) putValue(w *answer, r *http.Request) error {
-	q, err := a.request(r, "w", "ttl", "receipt")
+	q, err := a.request(r, "w", "sloppy", "ttl", "receipt")
 	if err != nil {
 		return err
 	}
@@ -94,7 +94,7 @@ func (a *API) putValue(w *answer, r *http.Request) error {
 
 // deleteValue deletes a key.
 func (a *API) deleteValue(w *answer, r *http.Request) error {
-	q, err := a.request(r, "w", "receipt")
+	q, err := a.request(r, "w", "sloppy", "receipt")
 	if err != nil {
 		return err
 	}

@@ -168,15 +168,24 @@ func (q *request) writeOptions(h http.Header) (coordinator.WriteOptions, error) 
 	if err != nil {
 		return coordinator.WriteOptions{}, err
 	}
-	timestamp, err := clockHeader(h, headerTimestamp)
-	return coordinator.WriteOptions{
-		Level: level, Timeout: q.timeout, Session: q.session, Timestamp: timestamp, Receipt: q.receipt,
-	}, err
+	opts := coordinator.WriteOptions{Level: level, Timeout: q.timeout, Session: q.session, Receipt: q.receipt}
+	switch q.query["sloppy"] {
+	case "", "false":
+	case "true":
+		opts.Sloppy = true
+	default:
+		return opts, problem.BadInput("sloppy", "is "+problem.Quoted(q.query["sloppy"])+": give true or false")
+	}
+	opts.Timestamp, err = clockHeader(h, headerTimestamp)
+	return opts, err
 }
 
 // readOptions reads what a read may ask for.
 func (q *request) readOptions() (coordinator.ReadOptions, error) {
 	level, err := q.level("r")
+	if err == nil && level == coordinator.Any {
+		err = problem.BadInput("r", `is "any", which is for writes: a hint cannot be read; give one, two, three, quorum, all or a number`)
+	}
 	return coordinator.ReadOptions{Level: level, Timeout: q.timeout, Session: q.session, Receipt: q.receipt}, err
 }
 

@@ -80,7 +80,9 @@ func TestRefusals(t *testing.T) {
 		// parameters and headers
 		{"POST /v1/streams/s/events?w=5", `{"data":1}`, []string{jsonType}, 400, "w"},
 		{"POST /v1/streams/s/events?w=most", `{"data":1}`, []string{jsonType}, 400, "w"},
-		{"POST /v1/streams/s/events?w=any", `{"data":1}`, []string{jsonType}, 400, "w"},
+		{"POST /v1/streams/s/events?w=local_quorum", `{"data":1}`, []string{jsonType}, 400, "w"},
+		{"POST /v1/streams/s/events?sloppy=1", `{"data":1}`, []string{jsonType}, 400, "sloppy"},
+		{"GET /v1/streams/s/events?r=any", ``, nil, 400, "r"},
 		{"POST /v1/streams/s/events?w=1&w=2", `{"data":1}`, []string{jsonType}, 400, "w"},
 		{"POST /v1/streams/s/events?r=1", `{"data":1}`, []string{jsonType}, 400, "r"},
 		{"POST /v1/streams/s/events?receipt=yes", `{"data":1}`, []string{jsonType}, 400, "receipt"},

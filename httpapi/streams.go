@@ -51,7 +51,7 @@ func (a *API) getStreams(w *answer, r *http.Request) error {
 // delete is stamped now, so that what is written later shows, however old its
 // time.
 func (a *API) deleteStream(w *answer, r *http.Request) error {
-	q, err := a.request(r, "before", "w", "receipt")
+	q, err := a.request(r, "before", "w", "sloppy", "receipt")
 	if err != nil {
 		return err
 	}
@@ -74,7 +74,7 @@ func (a *API) deleteStream(w *answer, r *http.Request) error {
 
 // deleteEvent deletes one event.
 func (a *API) deleteEvent(w *answer, r *http.Request) error {
-	q, err := a.request(r, "w", "receipt")
+	q, err := a.request(r, "w", "sloppy", "receipt")
 	if err != nil {
 		return err
 	}

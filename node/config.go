@@ -25,6 +25,8 @@ type Config struct {
 	Advertise   Advertise
 	Storage     Storage
 	Clock       Clock
+	Hints       Hints
+	AntiEntropy AntiEntropy
 	Limits      Limits
 	Timeouts    Timeouts
 	HTTPHosts   []string // Host headers that are accepted beside this node's own
@@ -60,6 +62,21 @@ type Clock struct {
 	MaxSkew time.Duration
 }
 
+// Hints is what is kept for replicas that missed writes.
+type Hints struct {
+	Enabled     bool
+	MaxAge      time.Duration // of hints that only help convergence
+	TargetBytes int64         // of them, for one node
+	TotalBytes  int64         // of them, for all nodes
+	ReplayRate  int64         // bytes a second
+}
+
+// AntiEntropy is how hard replicas are kept equal in the background.
+type AntiEntropy struct {
+	Enabled    bool
+	CPUPercent int // of one core, at most; more while something is urgent
+}
+
 // Limits bounds what clients may send.
 type Limits struct {
 	EventBytes      int
@@ -87,10 +104,13 @@ func DefaultConfig() Config {
 		Listen: Listen{
 			Host: "127.0.0.1", HTTPPort: 7480, InternodePort: 7481, GossipPort: 7482, AdminPort: 7483,
 		},
-		Storage:  Storage{Durability: "sync", SyncInterval: 5 * time.Millisecond, MemoryBudget: 160 << 20},
-		Clock:    Clock{MaxSkew: 5 * time.Second},
-		Limits:   Limits{EventBytes: 1 << 20, ValueBytes: 1 << 20, KeyBytes: 1 << 10, EventsMaxFuture: time.Hour},
-		Timeouts: Timeouts{Write: 5 * time.Second, Read: 10 * time.Second},
+		Storage: Storage{Durability: "sync", SyncInterval: 5 * time.Millisecond, MemoryBudget: 160 << 20},
+		Clock:   Clock{MaxSkew: 5 * time.Second},
+
+		Hints:       Hints{Enabled: true, MaxAge: 3 * time.Hour, TargetBytes: 2 << 30, TotalBytes: 8 << 30, ReplayRate: 16 << 20},
+		AntiEntropy: AntiEntropy{Enabled: true, CPUPercent: 3},
+		Limits:      Limits{EventBytes: 1 << 20, ValueBytes: 1 << 20, KeyBytes: 1 << 10, EventsMaxFuture: time.Hour},
+		Timeouts:    Timeouts{Write: 5 * time.Second, Read: 10 * time.Second},
 	}
 }
 
@@ -168,6 +188,21 @@ func (c Config) validateBounds(bad func(string, string, ...any)) {
 	if c.Storage.MemoryBudget < 64<<20 {
 		bad("memory.budget", "is %d bytes: give at least 64MiB", c.Storage.MemoryBudget)
 	}
+	for _, n := range []struct {
+		key         string
+		value, most int64
+	}{
+		{"hints.target_bytes", c.Hints.TargetBytes, 1 << 40},
+		{"hints.total_bytes", c.Hints.TotalBytes, 1 << 42},
+		{"hints.replay_rate", c.Hints.ReplayRate, 1 << 40},
+	} {
+		if n.value < 1<<20 || n.value > n.most {
+			bad(n.key, "is %d bytes: give 1MiB to %d", n.value, n.most)
+		}
+	}
+	if p := c.AntiEntropy.CPUPercent; p < 1 || p > 100 {
+		bad("antientropy.cpu_percent", "is %d: give 1 to 100, percent of one core", p)
+	}
 	if c.Storage.Committers < 0 || c.Storage.Committers > 64 {
 		bad("storage.committers", "is %d: give 0 (one per four cores) to 64", c.Storage.Committers)
 	}
@@ -178,6 +213,7 @@ func (c Config) validateBounds(bad func(string, string, ...any)) {
 	}{
 		{"storage.sync_interval", c.Storage.SyncInterval, 10 * time.Second},
 		{"clock.max_skew", c.Clock.MaxSkew, time.Hour},
+		{"hints.max_age", c.Hints.MaxAge, 30 * 24 * time.Hour},
 		{"events.max_future", c.Limits.EventsMaxFuture, 365 * 24 * time.Hour},
 		{"timeouts.write", c.Timeouts.Write, 10 * time.Minute},
 		{"timeouts.read", c.Timeouts.Read, 10 * time.Minute},

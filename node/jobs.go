@@ -14,6 +14,8 @@ type job struct {
 	every time.Duration
 	// wake, if set, ends that pause early.
 	wake <-chan struct{}
+	// throttle, if set, is a shorter pause that the step asks for: it has work left.
+	throttle func() time.Duration
 	// step does one bounded piece of work. idle says that nothing is left for now.
 	step func(ctx context.Context) (idle bool, err error)
 }
@@ -42,8 +44,11 @@ func runJob(ctx context.Context, j job, m *metrics, log *slog.Logger) error {
 		default:
 			failures = 0
 			m.jobSteps.WithLabelValues(j.name).Inc()
-			if !idle {
+			switch {
+			case !idle:
 				pause = 0
+			case j.throttle != nil && j.throttle() > 0:
+				pause = min(pause, j.throttle())
 			}
 		}
 		if !wait(ctx, pause, j.wake) {

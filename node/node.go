@@ -13,8 +13,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/dunlindb/dunlin/antientropy"
 	"github.com/dunlindb/dunlin/catalog"
 	"github.com/dunlindb/dunlin/coordinator"
+	"github.com/dunlindb/dunlin/hinted"
 	"github.com/dunlindb/dunlin/hlc"
 	"github.com/dunlindb/dunlin/membership"
 	"github.com/dunlindb/dunlin/replica"
@@ -39,6 +41,8 @@ type Node struct {
 	catalog     *catalog.Catalog
 	replica     *replica.Replica
 	coordinator *coordinator.Coordinator
+	hints       *hinted.Handoff          // nil: switched off
+	antientropy *antientropy.AntiEntropy // nil: switched off
 	doors       *frontDoors
 	listeners   []net.Listener
 
@@ -84,7 +88,7 @@ func (n *Node) build() error {
 	if err := n.openCatalog(caller, found); err != nil {
 		return err
 	}
-	server := &server{catalog: n.catalog}
+	server := &server{node: n}
 	if err := n.openTransport(server); err != nil {
 		return err
 	}
@@ -97,15 +101,26 @@ func (n *Node) build() error {
 		return err
 	}
 	server.Replica = n.replica
-	n.coordinator, err = coordinator.New(n.cfg.coordinator(), coordinator.Env{
-		Self: n.catalog.Self(), View: n.catalog.View, Peers: n.transport, Liveness: liveness{n}, Clock: n.clock,
-		Seal: n.catalog.Seal, CatchUp: n.catalog.CatchUp, Unfit: n.unfit, Rand: n.env.random(2),
-		Logger: n.log, Registerer: n.env.Registry,
-	})
-	if err != nil {
+	if err := errors.Join(n.openAntiEntropy(), n.openHints()); err != nil {
+		return err
+	}
+	if err := n.openCoordinator(); err != nil {
 		return err
 	}
 	n.doors, err = n.openFrontDoors()
+	return err
+}
+
+func (n *Node) openCoordinator() (err error) {
+	env := coordinator.Env{
+		Self: n.catalog.Self(), View: n.catalog.View, Peers: n.transport, Liveness: liveness{n}, Clock: n.clock,
+		Seal: n.catalog.Seal, CatchUp: n.catalog.CatchUp, Unfit: n.unfit, Rand: n.env.random(2),
+		Logger: n.log, Registerer: n.env.Registry,
+	}
+	if n.hints != nil {
+		env.Hints = n.hints
+	}
+	n.coordinator, err = coordinator.New(n.cfg.coordinator(), env)
 	return err
 }
 
@@ -171,12 +186,24 @@ func (n *Node) openTransport(handler transport.Handler) error {
 // server is this node as other nodes see it: a transport.Handler.
 type server struct {
 	*replica.Replica // set before anything is served
-	catalog          *catalog.Catalog
+	node             *Node
 }
 
-// Control answers rare calls: all are the catalog's.
+// Apply stores a group here, or holds it for another replica that is not alive.
+func (s *server) Apply(from ring.NodeID, g transport.Group, deadline time.Time, sink transport.Sink, tag uint32) {
+	if g.Owner == (ring.NodeID{}) {
+		s.Replica.Apply(from, g, deadline, sink, tag)
+		return
+	}
+	s.node.hold(g, sink, tag)
+}
+
+// Control answers rare calls: anti-entropy's and the catalog's.
 func (s *server) Control(ctx context.Context, from transport.Hello, kind string, body []byte) ([]byte, error) {
-	return s.catalog.Handle(ctx, from, kind, body)
+	if isAntiEntropy(kind) {
+		return s.node.compare(ctx, from, kind, body)
+	}
+	return s.node.catalog.Handle(ctx, from, kind, body)
 }
 
 // lateCaller breaks the circle between catalog, which calls through transport,
@@ -254,6 +281,9 @@ func (l liveness) Alive(id ring.NodeID) bool {
 
 // Coordinator is the node's coordinator, for callers in the same process.
 func (n *Node) Coordinator() *coordinator.Coordinator { return n.coordinator }
+
+// Replica is this node as a replica, for callers in the same process.
+func (n *Node) Replica() *replica.Replica { return n.replica }
 
 // View is the catalog version that the node serves by; nil before it is a member.
 func (n *Node) View() *schema.View { return n.catalog.View() }

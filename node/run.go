@@ -54,6 +54,15 @@ func (n *Node) start(ctx context.Context, g *group) error {
 	g.start("skew", n.job(job{name: "skew", every: skewEvery, step: n.checkSkew}))
 	g.start("refused", n.job(job{name: "refused", every: skewEvery, step: n.checkRefused}))
 	g.start("floors", n.job(job{name: "floors", every: time.Minute, step: n.advanceFloors}))
+	if n.hints != nil {
+		g.start("hints", n.hints.Run)
+	}
+	g.start("returns", n.job(job{name: "returns", every: returnsEvery, step: newReturns(n).step}))
+	if n.antientropy != nil {
+		g.start("antientropy", n.job(job{
+			name: "antientropy", every: antiEntropyEvery, wake: n.antientropy.Wake(), throttle: n.antientropy.Pause, step: n.antientropy.Step,
+		}))
+	}
 	g.start("coordinator", n.coordinator.Run)
 	g.start("http", n.doors.runHTTP)
 	n.serving.Store(true)

@@ -1,8 +1,10 @@
 package node
 
 import (
+	"github.com/dunlindb/dunlin/antientropy"
 	"github.com/dunlindb/dunlin/catalog"
 	"github.com/dunlindb/dunlin/coordinator"
+	"github.com/dunlindb/dunlin/hinted"
 	"github.com/dunlindb/dunlin/httpapi"
 	"github.com/dunlindb/dunlin/membership"
 	"github.com/dunlindb/dunlin/ring"
@@ -73,6 +75,19 @@ func (c Config) catalog() catalog.Config {
 		HTTP:      c.advertiseAddress(c.Listen.HTTPPort),
 		Admin:     c.advertiseAddress(c.Listen.AdminPort),
 	}
+	return s
+}
+
+func (c Config) hints() hinted.Config {
+	s := hinted.DefaultConfig()
+	s.MaxAge, s.TargetBytes, s.TotalBytes, s.ReplayRate = c.Hints.MaxAge, c.Hints.TargetBytes, c.Hints.TotalBytes, c.Hints.ReplayRate
+	return s
+}
+
+func (c Config) antientropy() antientropy.Config {
+	s := antientropy.DefaultConfig()
+	s.Share = float64(c.AntiEntropy.CPUPercent) / 100
+	s.HurryShare = max(s.HurryShare, s.Share)
 	return s
 }
 

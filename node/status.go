@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -101,6 +102,7 @@ func (n *Node) tableStatus(v *schema.View) ([]admin.Table, error) {
 			Name: t.Keyspace + "." + t.Name, Bytes: stats.Tables[t.ID].Bytes, Windows: stats.Tables[t.ID].Windows,
 			WindowSeconds:    int64(time.Duration(t.Window) / time.Second),
 			RetentionSeconds: int64(time.Duration(t.Retention) / time.Second),
+			Sloppy:           t.Sloppy, ReadRepair: string(cmp.Or(t.ReadRepair, schema.RepairBlocking)),
 		}
 		if t.Floor > 0 {
 			floor := t.Shape.WindowStart(t.Floor)
@@ -144,10 +146,10 @@ func keyspaceLayout(r *ring.Ring, placement int) admin.KeyspaceLayout {
 	return row
 }
 
-// SetRetention changes how long a table keeps its windows, and drops at once
-// what has passed.
-func (n *Node) SetRetention(ctx context.Context, table string, retention time.Duration) error {
-	if err := n.catalog.SetRetention(ctx, table, retention); err != nil {
+// SetTable changes settings of a table, and drops at once what a new retention no
+// longer keeps.
+func (n *Node) SetTable(ctx context.Context, table string, change schema.Settings) error {
+	if err := n.catalog.SetTable(ctx, table, change); err != nil {
 		return err
 	}
 	if err := n.skewed(); err != nil {

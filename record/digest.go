@@ -14,7 +14,8 @@ type Digest [16]byte
 // its head's deletions hide is left out, since one replica may have dropped it
 // already; deletions and expired cells count, since another replica may not know
 // them. Of expiring cells the value's hash counts, which outlives a purge. It is
-// SHA-256 cut to 16 bytes. Use: Reset, AddHead, AddRow in order, Sum. The zero
+// SHA-256 cut to 16 bytes. Use: Reset, AddHead, AddRow in order, AddEnd after a
+// limit, Sum. The zero
 // value is ready for Reset.
 type Digester struct {
 	sum     hash.Hash
@@ -68,6 +69,10 @@ func (d *Digester) AddRow(suffix, fragment []byte) error {
 	d.add(suffix, d.scratch)
 	return nil
 }
+
+// AddEnd adds where a limit ended an answer: the suffix of its last row, hidden
+// or not. Answers that a limit ended agree only as far as both went.
+func (d *Digester) AddEnd(suffix []byte) { d.add(suffix, nil) }
 
 // Sum returns the digest of what was added since Reset.
 func (d *Digester) Sum() Digest {

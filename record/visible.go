@@ -40,6 +40,15 @@ func (r *Row) LiveAt(shadow, now int64) bool {
 	return false
 }
 
+// Without returns the row without what its own deletion and one at the timestamp
+// shadow (Head.ShadowAt) hide; r is left alone.
+func (r *Row) Without(shadow int64) Row {
+	n := *r
+	n.Cells = slices.Clone(r.Cells)
+	n.hide(shadow)
+	return n
+}
+
 // Cell returns the cell of a column without a path, or nil.
 func (r *Row) Cell(column uint16) *Cell {
 	for i := range r.Cells {

@@ -28,6 +28,10 @@ func (r *Replica) Adopt(ctx context.Context, v *schema.View) error {
 	if err := r.removeWindows(ctx, r.adopted.Load()); err != nil {
 		return fmt.Errorf("replica: remove windows below the floor: %w", err)
 	}
+	if err := r.forgetLeaves(ctx, r.adopted.Load()); err != nil {
+		// Nobody compares these leaves any more; the next view tries again.
+		r.env.Logger.Warn("records of leaves that are gone could not be removed", "error", err)
+	}
 	return nil
 }
 
@@ -39,7 +43,7 @@ func (r *Replica) switchTo(ctx context.Context, v *schema.View) error {
 	}
 	for i := range r.committers {
 		err := r.engine.Between(ctx, i, func() error {
-			r.committers[i] = committer{view: v, floors: floors}
+			r.committers[i].view, r.committers[i].floors = v, floors
 			return nil
 		})
 		if err != nil {

@@ -121,6 +121,9 @@ func (p *part) Stage(b *storage.Batch) {
 			return
 		}
 	}
+	if c.marks.broken.Swap(false) {
+		c.marks.repeat(b)
+	}
 	alone := len(a.parts) == 1
 	for rest := a.group.Entries; len(rest) > 0; {
 		key, value, next, _ := record.NextEntry(rest) // plan has read it before
@@ -132,6 +135,7 @@ func (p *part) Stage(b *storage.Batch) {
 			p.retired++
 			continue
 		}
+		c.marks.write(b, c.view, key, value)
 		b.Merge(key, value)
 		p.rows++
 		p.bytes += len(key) + len(value)
@@ -188,6 +192,9 @@ func (p *part) Done(err error) {
 	case errors.Is(err, storage.ErrOverloaded):
 		a.refuse(transport.Verdict{Code: transport.Overloaded, Detail: err.Error()})
 	default:
+		if p.rows > 0 {
+			a.r.committers[p.committer].marks.broken.Store(true)
+		}
 		a.refuse(transport.Verdict{Code: transport.Failed, Detail: err.Error()})
 	}
 	if a.pending.Add(-1) > 0 {

@@ -363,7 +363,7 @@ func TestBeforeTheCatalog(t *testing.T) {
 	f := start(t, 1, nil)
 	f.adopted.Store(nil)
 	for i := range f.committers {
-		f.committers[i] = committer{}
+		f.committers[i].view, f.committers[i].floors = nil, false
 	}
 	f.catchUp = func(context.Context, ring.NodeID, uint64) error { return errors.New("not a member") }
 	if v := f.apply(t, group(entry(t, "p", 1))); v.Code != transport.Failed {

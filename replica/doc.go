@@ -12,6 +12,9 @@
 //     request newer than this node the catalog is caught up first.
 //   - Rows below a table's retention floor are never stored or shown.
 //   - Data that storage finds corrupt is counted, logged and never served.
+//   - A leaf (record.Leaf) that is called clean holds what was hashed: the first row
+//     after a hash marks it in the batch that it rides in. Rows of leaves that are
+//     marked already cost a look at a bit.
 //   - Every Apply ends in exactly one call of its sink, also after Close.
 //
 // Goroutines: Apply runs on its caller's goroutine and the committers', Read

@@ -76,6 +76,7 @@ func digest(s *storage.Slice) (record.Digest, error) {
 	if err := d.AddHead(s.Head); err != nil {
 		return record.Digest{}, err
 	}
+	var last []byte
 	for rest := s.Rows; len(rest) > 0; {
 		suffix, fragment, next, err := record.NextEntry(rest)
 		if err != nil {
@@ -84,7 +85,10 @@ func digest(s *storage.Slice) (record.Digest, error) {
 		if err := d.AddRow(suffix, fragment); err != nil {
 			return record.Digest{}, err
 		}
-		rest = next
+		last, rest = suffix, next
+	}
+	if s.More {
+		d.AddEnd(last)
 	}
 	return d.Sum(), nil
 }

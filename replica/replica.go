@@ -60,6 +60,7 @@ type Replica struct {
 	// committers holds what each committer serves by. An element belongs to the
 	// committer's goroutine.
 	committers []committer
+	leaves     *rangeMarks
 	removed    map[uint32]uint32 // by table: windows below are gone; belongs to Adopt
 
 	ctx      context.Context // ends with Close
@@ -77,6 +78,7 @@ type Replica struct {
 type committer struct {
 	view   *schema.View
 	floors bool // some table of the view has a retention floor
+	marks  *marks
 }
 
 // New makes a replica and adopts Env.View's view, if there is one.
@@ -88,6 +90,7 @@ func New(cfg Config, env Env) (*Replica, error) {
 		cfg: cfg, env: env, engine: env.Engine,
 		adopting:   make(chan struct{}, 1),
 		committers: make([]committer, env.Engine.Committers()),
+		leaves:     &rangeMarks{},
 		removed:    map[uint32]uint32{},
 		catchUps:   make(chan struct{}, cfg.CatchUps),
 	}
@@ -95,6 +98,12 @@ func New(cfg Config, env Env) (*Replica, error) {
 	var err error
 	if r.metrics, err = newMetrics(env.Registerer); err != nil {
 		return nil, fmt.Errorf("replica: register metrics: %w", err)
+	}
+	for i := range r.committers {
+		r.committers[i].marks = newMarks(r.leaves)
+	}
+	if err := r.loadLeaves(r.ctx); err != nil {
+		return nil, fmt.Errorf("replica: load what is known of leaves: %w", err)
 	}
 	if env.View == nil || env.View() == nil {
 		return r, nil

@@ -45,7 +45,19 @@ type Table struct {
 	Retention  Seconds  `json:"retention_seconds,omitempty"` // how long rows are kept; 0: for ever
 	Floor      uint32   `json:"floor,omitempty"`             // first window that is not retired; 0: none is
 	AppendOnly bool     `json:"append_only,omitempty"`       // a row written twice with different content is a conflict
+	Sloppy     bool     `json:"sloppy,omitempty"`            // other nodes may hold writes for replicas that are not alive, and count towards W
+	ReadRepair Repair   `json:"read_repair,omitempty"`       // what reads do about replicas that are behind; "": RepairBlocking
 }
+
+// Repair says what a read does when it finds replicas behind.
+type Repair string
+
+// The ways of read repair.
+const (
+	RepairBlocking Repair = "blocking" // as many replicas as the level asks for are made equal before the answer
+	RepairAsync    Repair = "async"    // the answer does not wait
+	RepairOff      Repair = "off"      // nothing: anti-entropy will see to it
+)
 
 // Seconds is a length of time that is written as whole seconds in JSON.
 type Seconds time.Duration
@@ -124,6 +136,11 @@ func (t *Table) validate() error {
 	}
 	if t.ID == 0 {
 		return fmt.Errorf("schema: table %s has no id", t.FullName())
+	}
+	switch t.ReadRepair {
+	case "", RepairBlocking, RepairAsync, RepairOff:
+	default:
+		return fmt.Errorf("schema: table %s: read_repair is %q: give blocking, async or off", t.FullName(), t.ReadRepair)
 	}
 	for _, check := range []func() error{t.validateColumns, t.validateKey, t.validateWindows} {
 		if err := check(); err != nil {

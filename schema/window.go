@@ -82,6 +82,42 @@ func (s Schema) WithRetention(keyspace, table string, d time.Duration) (Schema, 
 	return next, nil
 }
 
+// Settings are what may be changed of a table at any time; nil leaves a setting
+// as it is.
+type Settings struct {
+	Retention  *time.Duration // 0: rows are kept for ever
+	Sloppy     *bool
+	ReadRepair *Repair
+}
+
+// WithSettings returns the schema with settings of a table changed, and whether
+// anything is different.
+func (s Schema) WithSettings(keyspace, table string, change Settings) (next Schema, changed bool, err error) {
+	next = s.Clone()
+	t := next.TableNamed(keyspace, table)
+	if t == nil {
+		return s, false, &NotFoundError{Table: keyspace + "." + table}
+	}
+	before := *t
+	if change.Retention != nil {
+		if next, err = s.WithRetention(keyspace, table, *change.Retention); err != nil {
+			return s, false, err
+		}
+		t = next.TableNamed(keyspace, table)
+	}
+	if change.Sloppy != nil {
+		t.Sloppy = *change.Sloppy
+	}
+	if change.ReadRepair != nil {
+		t.ReadRepair = *change.ReadRepair
+	}
+	if err := t.validate(); err != nil {
+		return s, false, err
+	}
+	changed = t.Retention != before.Retention || t.Sloppy != before.Sloppy || t.ReadRepair != before.ReadRepair
+	return next, changed, nil
+}
+
 // WithFloor returns the schema with a table's floor raised to a window: rows of
 // windows below it are gone for good.
 func (s Schema) WithFloor(id, window uint32) (Schema, error) {

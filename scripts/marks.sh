@@ -22,7 +22,7 @@ metric() { # the value before a unit in a benchmark's line
 }
 
 echo "== small parts (ns, allocations)"
-go test -run '^$' -bench 'MergeTwoRows|EncodeRow|DecodeRow|Replicas$|BenchmarkScan|CoordinatorWrite|BenchmarkWrite|RoundTrip|Mutation' -benchmem \
+go test -run '^$' -bench 'MergeTwoRows|EncodeRow|DecodeRow|Replicas$|BenchmarkScan|BenchmarkWrite|BenchmarkApply$|BenchmarkApply/' -benchmem \
   ./record ./ring ./event ./coordinator ./transport 2>/dev/null | grep '^Benchmark' || true
 
 echo "== storage: apply through committers ÷ the same bytes put raw into Pebble (CPU, to quiescence, $BYTES bytes a side, $ROUNDS rounds)"

@@ -36,6 +36,21 @@ func (b *Batch) Merge(key, value []byte) {
 	}
 }
 
+// Set replaces the value of a key below all tables (table id 0), where replicas
+// keep what must be committed with rows.
+func (b *Batch) Set(key, value []byte) {
+	if err := b.b.Set(key, value, nil); err != nil && b.failed == nil {
+		b.failed = err
+	}
+}
+
+// Delete removes a key below all tables.
+func (b *Batch) Delete(key []byte) {
+	if err := b.b.Delete(key, nil); err != nil && b.failed == nil {
+		b.failed = err
+	}
+}
+
 const (
 	batchBytesMax = 1 << 20 // a batch beyond it is committed before more is staged
 	ackBatches    = 64      // batches between a committer and its acker

@@ -17,6 +17,8 @@
 //     total, and never drops a key.
 //   - With "sync" durability an item's Done(nil) comes after the fsync. Meta is always
 //     synced.
+//   - Keys below all tables belong to the engine (its store id) and to the items of
+//     committers, which write them in the batches of rows.
 //   - A read sees the partition's head and rows of one moment.
 //   - Bytes that cannot be read or decoded are reported as ErrCorrupt and never
 //     shown; they do not end the node.

@@ -15,6 +15,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/google/uuid"
 
+	"github.com/dunlindb/dunlin/storage/gate"
 	"github.com/dunlindb/dunlin/token"
 )
 
@@ -46,7 +47,7 @@ type Engine struct {
 	committers        []*committer
 	syncer            *syncer
 	running           sync.WaitGroup
-	gate              *gate                 // around every call into the stores but the committers'
+	gate              *gate.Gate            // around every call into the stores but the committers'
 	fault             atomic.Pointer[error] // the fatal error, after which nothing is acknowledged
 	closing           sync.Once
 
@@ -86,7 +87,7 @@ func Open(cfg Config, env Env) (*Engine, error) {
 
 func newEngine(cfg Config, env Env) *Engine {
 	e := &Engine{
-		cfg: cfg, env: env, gate: newGate(),
+		cfg: cfg, env: env, gate: gate.New(),
 		memory: splitMemory(cfg.Memory, offHeap), metrics: newMetrics(env.Registerer),
 	}
 	e.facts = &Meta{engine: e, turn: make(chan struct{}, 1)}
@@ -371,7 +372,7 @@ func (e *Engine) Close() (err error) {
 		e.syncer.stop()
 		e.running.Wait()
 		e.metrics.unwatch()
-		e.gate.close()
+		e.gate.Close()
 		err = e.closeStores()
 	})
 	return err

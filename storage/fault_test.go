@@ -501,8 +501,8 @@ func TestNothingPanicsAfterClose(t *testing.T) {
 			if _, err := registry.Gather(); err != nil {
 				return err
 			}
-			if e.gate.enter() {
-				e.gate.leave()
+			if e.gate.Enter() {
+				e.gate.Leave()
 				return nil
 			}
 			return ErrClosed

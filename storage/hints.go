@@ -52,10 +52,10 @@ func (h *Hints) Sync() error {
 }
 
 func (h *Hints) write(op string, sync bool, stage func(*pebble.Batch) error) error {
-	if !h.engine.gate.enter() {
+	if !h.engine.gate.Enter() {
 		return ErrClosed
 	}
-	defer h.engine.gate.leave()
+	defer h.engine.gate.Leave()
 	h.turn <- struct{}{}
 	defer func() { <-h.turn }()
 	if err := h.engine.stopped(); err != nil {
@@ -72,10 +72,10 @@ func (h *Hints) write(op string, sync bool, stage func(*pebble.Batch) error) err
 // Scan calls f for the pairs in [from, to) in order, until it returns false. Key
 // and value are valid only inside f, which must not block.
 func (h *Hints) Scan(from, to []byte, f func(key, value []byte) bool) error {
-	if !h.engine.gate.enter() {
+	if !h.engine.gate.Enter() {
 		return ErrClosed
 	}
-	defer h.engine.gate.leave()
+	defer h.engine.gate.Leave()
 	iter, err := h.engine.hints.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
 	if err != nil {
 		return corrupted("storage: scan hints", err)
@@ -90,10 +90,10 @@ func (h *Hints) Scan(from, to []byte, f func(key, value []byte) bool) error {
 
 // Size estimates the bytes that table files hold of [from, to).
 func (h *Hints) Size(from, to []byte) (uint64, error) {
-	if !h.engine.gate.enter() {
+	if !h.engine.gate.Enter() {
 		return 0, ErrClosed
 	}
-	defer h.engine.gate.leave()
+	defer h.engine.gate.Leave()
 	size, err := h.engine.hints.EstimateDiskUsage(from, to)
 	return size, corrupted("storage: size of hints", err)
 }

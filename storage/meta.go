@@ -19,20 +19,20 @@ func (e *Engine) Meta() *Meta { return e.facts }
 
 // Get returns the value of a key; ok is false if there is none.
 func (m *Meta) Get(key string) (value []byte, ok bool, err error) {
-	if !m.engine.gate.enter() {
+	if !m.engine.gate.Enter() {
 		return nil, false, ErrClosed
 	}
-	defer m.engine.gate.leave()
+	defer m.engine.gate.Leave()
 	return get(m.engine.meta, []byte(key))
 }
 
 // Set writes a key and returns when it is on disk, whatever the durability of rows.
 // Writers take turns: Pebble would let them wait for a slow disk on its mutexes.
 func (m *Meta) Set(key string, value []byte) error {
-	if !m.engine.gate.enter() {
+	if !m.engine.gate.Enter() {
 		return ErrClosed
 	}
-	defer m.engine.gate.leave()
+	defer m.engine.gate.Leave()
 	m.turn <- struct{}{}
 	defer func() { <-m.turn }()
 	if err := m.engine.stopped(); err != nil {

@@ -142,10 +142,10 @@ func (c *pebbleCollector) Collect(ch chan<- prometheus.Metric) {
 	c.mu.Lock()
 	e := c.engine
 	c.mu.Unlock()
-	if e == nil || !e.gate.enter() {
+	if e == nil || !e.gate.Enter() {
 		return
 	}
-	defer e.gate.leave()
+	defer e.gate.Leave()
 	for _, s := range e.stores() {
 		m := s.db.Metrics()
 		for _, g := range c.gauges {

@@ -47,10 +47,10 @@ type ScanAnswer struct {
 // from one moment. The errors are ErrCorrupt for what cannot be read or decoded,
 // and ErrClosed.
 func (e *Engine) Scan(q *ScanRequest, out *ScanAnswer) error {
-	if !e.gate.enter() {
+	if !e.gate.Enter() {
 		return ErrClosed
 	}
-	defer e.gate.leave()
+	defer e.gate.Leave()
 	*out = ScanAnswer{Partitions: out.Partitions[:0], Rows: out.Rows[:0]}
 	s := &scan{q: q, out: out}
 	err := s.open(e)

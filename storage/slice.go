@@ -40,10 +40,10 @@ const partitionEnd = 0xff
 // Slice reads rows of a partition into out, whose memory it reuses. The errors are
 // ErrCorrupt for what cannot be read or decoded, and ErrClosed.
 func (e *Engine) Slice(q *SliceRequest, out *Slice) error {
-	if !e.gate.enter() {
+	if !e.gate.Enter() {
 		return ErrClosed
 	}
-	defer e.gate.leave()
+	defer e.gate.Leave()
 	*out = Slice{Head: out.Head[:0], Rows: out.Rows[:0]}
 	s, ok := e.readers.Get().(*slicer)
 	if !ok {

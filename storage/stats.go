@@ -22,10 +22,10 @@ type TableStats struct {
 // file look-ups a table and reads no rows.
 func (e *Engine) Stats(tables []uint32) (Stats, error) {
 	s := Stats{Tables: map[uint32]TableStats{}}
-	if !e.gate.enter() {
+	if !e.gate.Enter() {
 		return s, ErrClosed
 	}
-	defer e.gate.leave()
+	defer e.gate.Leave()
 	for _, db := range []*pebble.DB{e.meta, e.rows, e.hints} {
 		s.Bytes += db.Metrics().DiskSpaceUsage()
 	}
@@ -43,10 +43,10 @@ func (e *Engine) Stats(tables []uint32) (Stats, error) {
 // table files, plus what was written since the last flush. Partition heads and
 // fragments that are not merged yet count too.
 func (e *Engine) RowsEstimate() (uint64, error) {
-	if !e.gate.enter() {
+	if !e.gate.Enter() {
 		return 0, ErrClosed
 	}
-	defer e.gate.leave()
+	defer e.gate.Leave()
 	levels, err := e.rows.SSTables(pebble.WithProperties())
 	if err != nil {
 		return 0, corrupted("storage: estimate rows", err)
@@ -69,10 +69,10 @@ type Pressure struct {
 
 // Pressure measures the row store; it costs about 30 µs. It is nothing after Close.
 func (e *Engine) Pressure() Pressure {
-	if !e.gate.enter() {
+	if !e.gate.Enter() {
 		return Pressure{}
 	}
-	defer e.gate.leave()
+	defer e.gate.Leave()
 	m := e.rows.Metrics()
 	return Pressure{
 		Sublevels: int(m.Levels[0].Sublevels), Debt: m.Compact.EstimatedDebt, Memtables: m.MemTable.Count,

@@ -108,10 +108,10 @@ func (e *Engine) Excise(table, below uint32) error {
 	if doomed := e.windows.between(table, 0, below-1, 0); below == 0 || len(doomed) == 0 {
 		return nil
 	}
-	if !e.gate.enter() {
+	if !e.gate.Enter() {
 		return ErrClosed
 	}
-	defer e.gate.leave()
+	defer e.gate.Leave()
 	span := pebble.KeyRange{
 		Start: record.AppendSpacePrefix(nil, table, record.SpaceWindows),
 		End:   record.AppendWindowPrefix(nil, table, below),

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/dunlindb/dunlin/ring"
+	"github.com/dunlindb/dunlin/transport/wire"
 )
 
 func TestApplyCarriesGroupAndVerdict(t *testing.T) {
@@ -197,7 +198,8 @@ func TestOversizeIsRefusedBeforeQueueing(t *testing.T) {
 		a.Apply(id(2), group(strings.Repeat("x", 4<<10)), in(time.Second), sink, 1)
 		sink.expect(1, Failed, 0)
 		x.expectValue(a, "sent_bytes_total", 0)
-		a.Apply(id(2), group(strings.Repeat("x", 4<<10-20)), in(time.Second), sink, 1)
+		header := wire.GroupSize(group(""))
+		a.Apply(id(2), group(strings.Repeat("x", 4<<10-header)), in(time.Second), sink, 1)
 		sink.expect(1, OK, 0)
 		a.Apply(id(1), group(strings.Repeat("x", 3<<20)), in(time.Second), sink, 1)
 		sink.expect(1, Failed, 0)

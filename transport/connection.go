@@ -25,6 +25,11 @@ type stream interface {
 
 // run keeps the peer connected until ctx ends, pausing between attempts.
 func (p *peer) run(ctx context.Context) {
+	defer func() {
+		if cc, open := p.calls.Close(); open {
+			cc.close()
+		}
+	}()
 	failures := 0
 	for ctx.Err() == nil {
 		if p.attempts.Load() > 0 {

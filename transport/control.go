@@ -12,9 +12,10 @@ import (
 	"github.com/dunlindb/dunlin/transport/wire"
 )
 
-// A control call is a unary call of rare, small things: agreement on the
-// catalog, joining. Each uses a connection of its own, so it works before two
-// nodes know each other, and nothing on the hot stream can hold it up.
+// A control call is a unary call: agreement on the catalog and joining, each on a
+// connection of its own, so that it works before two nodes know each other;
+// anti-entropy, on a connection that is kept for each peer. Nothing on the hot
+// stream can hold it up, and it holds up nothing there.
 
 const (
 	// kindHello is answered by transport itself.
@@ -27,29 +28,46 @@ const (
 // have a deadline; without one Config.CallTimeout is used. An error of the
 // peer's handler is a *ControlError; that no answer came is an *Error.
 func (t *Transport) Control(ctx context.Context, address, kind string, body []byte) ([]byte, error) {
-	_, answer, err := t.control(ctx, address, kind, body, ring.NodeID{})
+	_, answer, err := t.control(ctx, address, kind, body)
 	return answer, err
 }
 
-// ControlTo makes a control call to a peer, and refuses the answer of any other
-// node.
+// ControlTo makes a control call to a peer, on a connection that is kept for such
+// calls, and refuses the answer of any other node.
 func (t *Transport) ControlTo(ctx context.Context, to ring.NodeID, kind string, body []byte) ([]byte, error) {
 	p := t.peer(to)
 	if p == nil || p.local {
 		return nil, Verdict{Code: Unreachable, Detail: fmt.Sprintf("node %s is not a peer", to)}.Err()
 	}
-	_, answer, err := t.control(ctx, p.Address, kind, body, to)
+	cc, err := p.calls.Get(func() (*connection, error) { return t.connect(p.Address) })
+	if err != nil {
+		return nil, fmt.Errorf("transport: control %s at %s: %w", kind, p.Address, err)
+	}
+	_, answer, err := t.call(ctx, cc, p.Address, kind, body, to)
+	if failed := (*Error)(nil); errors.As(err, &failed) && p.calls.Forget(cc) {
+		cc.close()
+	}
 	return answer, err
 }
 
 // Probe asks whoever listens at an address for its hello.
 func (t *Transport) Probe(ctx context.Context, address string) (Hello, error) {
-	h, _, err := t.control(ctx, address, kindHello, nil, ring.NodeID{})
+	h, _, err := t.control(ctx, address, kindHello, nil)
 	return h, err
 }
 
-// control makes the call; want is who must answer, unless zero.
-func (t *Transport) control(ctx context.Context, address, kind string, body []byte, want ring.NodeID) (Hello, []byte, error) {
+// control makes the call on a connection of its own.
+func (t *Transport) control(ctx context.Context, address, kind string, body []byte) (Hello, []byte, error) {
+	cc, err := t.connect(address)
+	if err != nil {
+		return Hello{}, nil, fmt.Errorf("transport: control %s at %s: %w", kind, address, err)
+	}
+	defer cc.close()
+	return t.call(ctx, cc, address, kind, body, ring.NodeID{})
+}
+
+// call makes the call; want is who must answer, unless zero.
+func (t *Transport) call(ctx context.Context, cc *connection, address, kind string, body []byte, want ring.NodeID) (Hello, []byte, error) {
 	if kind == "" || len(kind) > wire.ControlKindMax || len(body) > t.cfg.ControlBytes {
 		return Hello{}, nil, fmt.Errorf("transport: control call of kind %q with %d bytes: a kind has 1 to %d bytes, a body at most %d",
 			kind, len(body), wire.ControlKindMax, t.cfg.ControlBytes)
@@ -61,11 +79,6 @@ func (t *Transport) control(ctx context.Context, address, kind string, body []by
 	}
 	ctx, cancel := t.withDeadline(ctx)
 	defer cancel()
-	cc, err := t.connect(address)
-	if err != nil {
-		return Hello{}, nil, fmt.Errorf("transport: control %s at %s: %w", kind, address, err)
-	}
-	defer cc.close()
 	in := wire.AppendControlRequest(make([]byte, 0, 8+len(hello)+len(kind)+len(body)), hello, kind, body)
 	var out message
 	if err := cc.Invoke(ctx, controlMethod, &message{buf: &in}, &out); err != nil {

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/dunlindb/dunlin/transport/keep"
 	"github.com/dunlindb/dunlin/transport/slot"
 	"github.com/dunlindb/dunlin/transport/wire"
 )
@@ -65,6 +66,7 @@ type peer struct {
 	wake  chan struct{} // the queue has become non-empty
 	back  chan struct{} // the peer has dialled us: it can be dialled again at once
 	stop  context.CancelFunc
+	calls keep.One[*connection] // of ControlTo
 
 	mu         sync.Mutex // guards slots, queue, up, closing, requestMax
 	slots      slot.Table[owner]

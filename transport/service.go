@@ -96,7 +96,7 @@ type connection struct {
 	*grpc.ClientConn
 
 	mu     sync.Mutex // guards the rest
-	under  []net.Conn // what carries it
+	under  net.Conn // what carries it; gRPC has ended earlier ones
 	closed bool
 }
 
@@ -108,7 +108,7 @@ func (c *connection) adopt(conn net.Conn) {
 		conn.Close()
 		return
 	}
-	c.under = append(c.under, conn)
+	c.under = conn
 }
 
 // close ends the connection at once: gRPC alone would wait for seconds to say
@@ -118,8 +118,8 @@ func (c *connection) close() {
 	c.closed = true
 	under := c.under
 	c.mu.Unlock()
-	for _, conn := range under {
-		conn.Close()
+	if under != nil {
+		under.Close()
 	}
 	c.ClientConn.Close()
 }

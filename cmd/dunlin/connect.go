@@ -52,9 +52,13 @@ func (a *adminFlag) client() (*client.Admin, error) { return client.NewAdmin(a.u
 // levelFlag adds --w or --r.
 func levelFlag(cmd *cobra.Command, name string, into *string) {
 	what := map[string]string{"w": "replicas that must acknowledge the write", "r": "replicas that must answer the read"}[name]
-	cmd.Flags().StringVar(into, name, "quorum", what+": one, two, three, quorum, all or a number")
+	levels := []string{"one", "two", "three", "quorum", "all"}
+	if name == "w" {
+		levels = append([]string{"any"}, levels...)
+	}
+	cmd.Flags().StringVar(into, name, "quorum", what+": "+strings.Join(levels, ", ")+" or a number")
 	// The only error is a flag that does not exist, and it was just added.
-	_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions([]string{"one", "two", "three", "quorum", "all"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(levels, cobra.ShellCompDirectiveNoFileComp))
 }
 
 // interactive reports whether standard error is a terminal, where progress may

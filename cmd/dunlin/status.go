@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -11,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dunlindb/dunlin/admin"
+	"github.com/dunlindb/dunlin/client"
 )
 
 func newStatusCommand() *cobra.Command {
@@ -181,36 +183,52 @@ func printLayout(out io.Writer, l admin.Layout) error {
 func newTableCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "table", Short: "Change tables", Example: "  dunlin table set dunlin.events --retention 30d"}
 	var port adminFlag
-	var retention string
+	var change client.TableSettings
+	var sloppy bool
 	var output outputFlag
 	set := &cobra.Command{
 		Use:   "set KEYSPACE.TABLE",
 		Short: "Change a table's settings",
-		Long: `Change a table's settings. --retention drops whole time windows once their end
-has passed by that much: no tombstones, no compaction. What was dropped does not
-come back when the retention is raised again.`,
-		Example: "  dunlin table set dunlin.events --retention 30d\n  dunlin table set dunlin.events --retention unlimited",
+		Long: `Change a table's settings; those that are not given stay as they are.
+
+--retention drops whole time windows once their end has passed by that much: no
+tombstones, no compaction. What was dropped does not come back when the retention
+is raised again. --sloppy lets other nodes hold writes for replicas that are not
+alive, and count towards W: more writes succeed, but reads at R + W > N may miss
+them until they are handed over. --read-repair says what a read does about
+replicas that it finds behind.`,
+		Example: "  dunlin table set dunlin.events --retention 30d\n  dunlin table set dunlin.events --retention unlimited --sloppy=false\n  dunlin table set dunlin.kv --read-repair async",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if _, err := admin.ParseRetention(retention); err != nil {
-				return &usageError{err}
+			if cmd.Flags().Changed("sloppy") {
+				change.Sloppy = &sloppy
+			}
+			if change == (client.TableSettings{}) {
+				return &usageError{errors.New("give --retention, --sloppy or --read-repair")}
+			}
+			if change.Retention != "" {
+				if _, err := admin.ParseRetention(change.Retention); err != nil {
+					return &usageError{err}
+				}
 			}
 			c, err := port.client()
 			if err != nil {
 				return &usageError{err}
 			}
-			raw, err := c.SetRetention(cmd.Context(), args[0], retention)
+			raw, err := c.SetTable(cmd.Context(), args[0], change)
 			if err != nil {
 				return fmt.Errorf("table set: %w", err)
 			}
 			if output.json() {
 				return show(cmd.OutOrStdout(), output, raw, nil, nil)
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: retention %s\n", args[0], retention)
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: changed\n", args[0])
 			return err
 		},
 	}
-	set.Flags().StringVar(&retention, "retention", "", "how long windows are kept after their end: 30d, 26w, 36h, or unlimited")
+	set.Flags().StringVar(&change.Retention, "retention", "", "how long windows are kept after their end: 30d, 26w, 36h, or unlimited")
+	set.Flags().BoolVar(&sloppy, "sloppy", false, "other nodes may stand in for replicas that are not alive")
+	set.Flags().StringVar(&change.ReadRepair, "read-repair", "", "blocking, async or off")
 	output.add(set, "table", "json")
 	port.add(set)
 	cmd.AddCommand(set)

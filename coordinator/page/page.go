@@ -24,6 +24,8 @@ type Config struct {
 	Now               int64 // Unix seconds, for what expires
 	// Hidden says which suffixes are not to be shown; may be nil.
 	Hidden func(suffix []byte) bool
+	// AppendOnly: two values of one cell are a conflict.
+	AppendOnly bool
 }
 
 // Page is one page on its way. Make it with New.
@@ -39,6 +41,9 @@ type Page struct {
 	done  bool
 	more  bool
 	cells []record.Cell // a block that decoded rows share
+
+	digester  record.Digester // of rows that are compared
+	conflicts int
 }
 
 // source is what one replica has answered beyond the page's position.
@@ -48,6 +53,9 @@ type source struct {
 	whole   bool   // covers everything that is left
 	asked   int    // rows that it was last asked for
 	started bool
+	late    bool   // it was first asked after the page's beginning
+	head    []byte // its partition head, when it was last asked
+	lacks   []Lack
 }
 
 // New begins a page of nothing.
@@ -122,8 +130,10 @@ func (p *Page) Take(i int, a *transport.ReadAnswer) error {
 		return errors.New("page: a replica's answer: more rows, but none to go on from")
 	}
 	record.MergeHead(&p.head, &head)
+	s := &p.sources[i]
+	s.head = a.Head
 	if !p.ahead(i) {
-		s := &p.sources[i]
+		s.late = s.late || !s.started && p.position != nil
 		s.rows, s.end, s.whole, s.started = rows, last, !a.More, true
 	}
 	return nil
@@ -255,13 +265,21 @@ func (p *Page) next() []byte {
 }
 
 // pop merges all sources' rows with that suffix, and reports whether anything of
-// them is visible.
+// them is visible. What a source lacks of the merged row is noted.
 func (p *Page) pop(suffix []byte) (Row, bool) {
+	var found []*record.Row // by source; nil: it has no such row
 	var merged Row
 	for i := range p.sources {
 		s := &p.sources[i]
 		if len(s.rows) == 0 || !bytes.Equal(s.rows[0].Suffix, suffix) {
 			continue
+		}
+		if p.compares() {
+			if found == nil {
+				found = make([]*record.Row, len(p.sources))
+			}
+			own := s.rows[0].Row.Without(record.NoShadow)
+			found[i] = &own
 		}
 		if merged.Suffix == nil {
 			merged = s.rows[0]
@@ -272,6 +290,9 @@ func (p *Page) pop(suffix []byte) (Row, bool) {
 	}
 	if p.cfg.Hidden != nil && p.cfg.Hidden(suffix) {
 		return Row{}, false
+	}
+	if found != nil {
+		p.note(suffix, &merged.Row, found)
 	}
 	return merged, merged.Row.Visible(p.head.ShadowAt(suffix), p.cfg.Now)
 }

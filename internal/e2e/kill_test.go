@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+
 	"github.com/dunlindb/dunlin/client"
 )
 
@@ -205,6 +207,22 @@ func TestKillAll(t *testing.T) {
 	}
 }
 
+// checkMetrics holds a node's whole /metrics against Prometheus' conventions.
+func checkMetrics(t *testing.T, n *node) {
+	t.Helper()
+	status, text := get(n.admin() + "/metrics")
+	if status != http.StatusOK || !strings.Contains(text, "dunlin_node_") {
+		t.Fatalf("metrics: status %d, %d bytes", status, len(text))
+	}
+	problems, err := promlint.New(strings.NewReader(text)).Lint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("metric %s: %s", p.Metric, p.Text)
+	}
+}
+
 // TestGracefulStop drains and exits with 0, and comes back with everything. After
 // kill -9 it does so too.
 func TestGracefulStop(t *testing.T) {
@@ -214,6 +232,7 @@ func TestGracefulStop(t *testing.T) {
 	nodes := startNodes(t, 31, 1)
 	l := startLoad(t, nodes, 4)
 	l.awaitGrowth(t, 100)
+	checkMetrics(t, nodes[0])
 	nodes[0].signal(syscall.SIGTERM)
 	nodes[0].awaitEnd(15 * time.Second)
 	l.end()

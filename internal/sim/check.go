@@ -13,6 +13,8 @@ const (
 	Converged     = "merged reads converge"
 	SessionOrder  = "a client's writes are stamped in order"
 	Contract      = "answers keep the contract"
+	ReplicasEqual = "replicas become equal by themselves"
+	Monotonic     = "quorum reads never go back"
 )
 
 // Check judges a whole history. Every read in it must be at a level that
@@ -122,7 +124,50 @@ func CheckRegister(key string, ops []Op) []Violation {
 			found = append(found, *v)
 		}
 	}
-	return append(found, checkConverged(key, reads)...)
+	found = append(found, checkConverged(key, reads)...)
+	return append(found, checkMonotonic(key, reads, writes)...)
+}
+
+// checkMonotonic compares reads that follow each other, whoever made them: what
+// one read at quorum or all has shown, acknowledged or not, no later one unsees.
+// That takes read repair: an unacknowledged write may be on one replica alone.
+func checkMonotonic(key string, reads, writes []*Op) []Violation {
+	byReturn := slices.Clone(reads)
+	slices.SortStableFunc(byReturn, func(a, b *Op) int { return cmp.Compare(a.Return, b.Return) })
+	var ended []*Op // reads of a majority that have shown something, each the newest up to then
+	var at []int64
+	for _, r := range byReturn {
+		if r.Level == "one" || !r.Present {
+			continue
+		}
+		if n := len(ended); n > 0 && ended[n-1].Timestamp > r.Timestamp {
+			continue
+		}
+		ended, at = append(ended, r), append(at, int64(r.Return))
+	}
+	for _, r := range reads {
+		n, _ := slices.BinarySearch(at, int64(r.Call))
+		if r.Level == "one" || n == 0 {
+			continue
+		}
+		before := ended[n-1]
+		switch {
+		case r.Present && r.Timestamp < before.Timestamp:
+			return []Violation{{Monotonic, key, fmt.Sprintf("%v came after %v", r, before)}}
+		case !r.Present && !deletable(r, before, writes):
+			return []Violation{{Monotonic, key, fmt.Sprintf("%v found nothing, after %v", r, before)}}
+		}
+	}
+	return nil
+}
+
+// deletable reports whether a delete may have hidden what a read has shown from a
+// later one.
+func deletable(r, before *Op, writes []*Op) bool {
+	return slices.ContainsFunc(writes, func(w *Op) bool {
+		may := w.Kind == Delete && w.Result != Refused && w.Call <= r.Return
+		return may && (w.Timestamp == 0 || w.Timestamp >= before.Timestamp)
+	})
 }
 
 func checkRead(key string, r, floor *Op, byValue map[string]*Op, writes []*Op) *Violation {
@@ -202,7 +247,35 @@ func CheckStream(key string, ops []Op) []Violation {
 			found = append(found, *v)
 		}
 	}
-	return append(found, checkConverged(key, reads)...)
+	found = append(found, checkConverged(key, reads)...)
+	return append(found, checkMonotonicLists(key, reads)...)
+}
+
+// checkMonotonicLists is checkMonotonic for streams.
+func checkMonotonicLists(key string, lists []*Op) []Violation {
+	shown := map[string]*Op{} // by event: the first list of a majority to end that showed it
+	for _, l := range lists {
+		for _, value := range l.Values {
+			if first := shown[value]; l.Level != "one" && (first == nil || l.Return < first.Return) {
+				shown[value] = l
+			}
+		}
+	}
+	for _, l := range lists {
+		if l.Level == "one" {
+			continue
+		}
+		seen := make(map[string]bool, len(l.Values))
+		for _, value := range l.Values {
+			seen[value] = true
+		}
+		for value, first := range shown {
+			if first.Return < l.Call && !seen[value] {
+				return []Violation{{Monotonic, key, fmt.Sprintf("%v lacks %q, after %v", l, value, first)}}
+			}
+		}
+	}
+	return nil
 }
 
 func checkList(key string, r *Op, ordered []*Op, appends map[string]*Op) *Violation {

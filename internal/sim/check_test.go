@@ -20,6 +20,11 @@ func list(call, ret int, values ...string) Op {
 	return o
 }
 
+func atOne(o Op) Op {
+	o.Level = "one"
+	return o
+}
+
 func stamped(o Op) Op {
 	o.Stamped = true
 	return o
@@ -76,6 +81,13 @@ func TestCheckersOnPlantedHistories(t *testing.T) {
 		{"unknown server-stamped write seen", []Op{op(Put, "a", 5, 0, 1, OK), op(Put, "b", 0, 2, 3, Unknown), op(Get, "b", 6, 9, 10, OK)}, ""},
 		{"unknown server-stamped write seen too late", []Op{op(Put, "a", 5, 0, 1, OK), op(Put, "b", 0, 2, 3, Unknown), op(Get, "b", 4, 9, 10, OK)}, NothingLost},
 		{"unknown server-stamped delete hides", []Op{op(Put, "a", 5, 0, 1, OK), op(Delete, "", 0, 2, 3, Unknown), op(Get, "", 0, 9, 10, OK)}, ""},
+		{"an unknown write is unseen", []Op{op(Put, "a", 1, 0, 1, OK), op(Put, "b", 2, 2, 3, Unknown), op(Get, "b", 2, 4, 5, OK), op(Get, "a", 1, 6, 7, OK)}, Monotonic},
+		{"an unknown write is unseen at one", []Op{op(Put, "a", 1, 0, 1, OK), op(Put, "b", 2, 2, 3, Unknown), op(Get, "b", 2, 4, 5, OK), atOne(op(Get, "a", 1, 6, 7, OK))}, ""},
+		{"an unknown write is seen by one of two reads", []Op{op(Put, "a", 1, 0, 1, OK), op(Put, "b", 2, 2, 3, Unknown), op(Get, "b", 2, 4, 9, OK), op(Get, "a", 1, 6, 7, OK)}, ""},
+		{"an unknown first write is unseen", []Op{op(Put, "b", 2, 2, 3, Unknown), op(Get, "b", 2, 4, 5, OK), op(Get, "", 0, 6, 7, OK)}, Monotonic},
+		{"an unknown first write is deleted", []Op{op(Put, "b", 2, 2, 3, Unknown), op(Get, "b", 2, 4, 5, OK), op(Delete, "", 0, 5, 9, Unknown), op(Get, "", 0, 6, 7, OK)}, ""},
+		{"an unknown event is unseen", []Op{op(Append, "a", 0, 0, 1, Unknown), list(2, 3, "a"), list(4, 5)}, Monotonic},
+		{"an unknown event is seen by one of two reads", []Op{op(Append, "a", 0, 0, 1, Unknown), list(2, 5, "a"), list(4, 6)}, ""},
 		{"session in order", []Op{stamped(op(Put, "a", 5, 0, 1, OK)), stamped(op(Put, "b", 6, 2, 3, OK))}, ""},
 		{"session out of order", []Op{stamped(op(Put, "a", 5, 0, 1, OK)), stamped(op(Put, "b", 5, 2, 3, OK))}, SessionOrder},
 		{"broken answer", []Op{{Kind: Get, Key: "k", Problem: "no timestamp"}}, Contract},

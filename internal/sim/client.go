@@ -131,6 +131,9 @@ func (c *client) do(ctx context.Context, r request) answer {
 // write runs a put, delete or append: o says what, and takes the outcome.
 func (c *client) write(ctx context.Context, o *Op) {
 	r := request{node: o.Node, query: url.Values{"w": {o.Level}}, timestamp: o.Timestamp}
+	if o.Sloppy {
+		r.query.Set("sloppy", "true")
+	}
 	switch o.Kind {
 	case Put:
 		r.method, r.path, r.contentType, r.body = http.MethodPut, "/v1/kv/sim/"+o.Key, "text/plain", []byte(o.Value)

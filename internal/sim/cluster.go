@@ -86,6 +86,7 @@ type machine struct {
 // boot is one life of a node.
 type boot struct {
 	host   *network.Host
+	node   Node
 	cancel context.CancelFunc
 	done   chan struct{}
 }
@@ -173,7 +174,7 @@ func (c *Cluster) Start(i int) {
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	b := &boot{host: host, cancel: cancel, done: make(chan struct{})}
+	b := &boot{host: host, node: node, cancel: cancel, done: make(chan struct{})}
 	m.boot = b
 	c.boots.Go(func() {
 		err := node.Run(ctx)

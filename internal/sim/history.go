@@ -44,6 +44,7 @@ type Op struct {
 	Timestamp    int64  // of a write or of a value read, in microseconds; 0 when unknown
 	Stamped      bool   // the server chose the write's timestamp
 	Level        string
+	Sloppy       bool          // of a write: other nodes may hold it
 	Call, Return time.Duration // since the run began
 	Result       Result
 	Present      bool     // a read found a value

@@ -31,3 +31,25 @@ func TestUnsyncedAcknowledgementsAreFound(t *testing.T) {
 		t.Errorf("no loss was found: %v; problems: %v; %v", r.Violations, r.Problems, r)
 	}
 }
+
+// TestUnrepairedReadsGoBack runs the real nodes with everything off that repairs
+// replicas: the checkers must see that reads go back, and that replicas differ.
+func TestUnrepairedReadsGoBack(t *testing.T) {
+	launch := func(e Env) (Node, error) {
+		cfg := nodeConfig(e)
+		cfg.Hints.Enabled, cfg.AntiEntropy.Enabled = false, false
+		return node.Open(cfg, nodeEnv(e))
+	}
+	var r Report
+	synctest.Test(t, func(*testing.T) {
+		o := DefaultOptions(1, launch)
+		o.Length, o.Think = 10*time.Minute, 200*time.Millisecond
+		o.Prepare = (*Cluster).withoutReadRepair
+		r = Run(o)
+	})
+	for _, promise := range []string{Monotonic, ReplicasEqual} {
+		if !slices.ContainsFunc(r.Violations, func(v Violation) bool { return v.Promise == promise }) {
+			t.Errorf("not found: %s: %v; problems: %v; %v", promise, r.Violations, r.Problems, r)
+		}
+	}
+}

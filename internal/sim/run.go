@@ -22,6 +22,8 @@ type Options struct {
 	Launch  Launch
 	Log     io.Writer // the nodes' logs; nil discards them
 	Plan    []Fault   // nil draws one from the seed
+	// Prepare, if set, is called when every node serves, before the faults.
+	Prepare func(*Cluster)
 	// Beat, if set, is the virtual time so far, for a watchdog outside the bubble.
 	Beat *atomic.Int64
 }
@@ -44,6 +46,7 @@ type Report struct {
 	Ops        [5][3]int // by OpKind and Result
 	Boots      int
 	Fatals     int
+	Equal      time.Duration // from the last crash until all replicas held the same
 	Network    network.Stats
 	Problems   []string    // the cluster did not do its part
 	Violations []Violation // a promise was broken
@@ -57,8 +60,8 @@ func (r Report) Acknowledged() int { return r.Ops[Put][OK] + r.Ops[Delete][OK] +
 
 // String sums the run up in a few lines.
 func (r Report) String() string {
-	s := fmt.Sprintf("%d faults, %d boots, %d fatal disk errors; %d dials, %d resets, %d datagrams (%d lost, %d doubled), %d KiB of streams\n",
-		len(r.Plan), r.Boots, r.Fatals, r.Network.Dials, r.Network.Resets, r.Network.Datagrams, r.Network.Lost, r.Network.Duplicate, r.Network.StreamBytes>>10)
+	s := fmt.Sprintf("%d faults, %d boots, %d fatal disk errors, equal after %s; %d dials, %d resets, %d datagrams (%d lost, %d doubled), %d KiB of streams\n",
+		len(r.Plan), r.Boots, r.Fatals, r.Equal, r.Network.Dials, r.Network.Resets, r.Network.Datagrams, r.Network.Lost, r.Network.Duplicate, r.Network.StreamBytes>>10)
 	for k, n := range r.Ops {
 		s += fmt.Sprintf("  %-6s %6d ok %6d refused %6d unknown\n", OpKind(k), n[OK], n[Refused], n[Unknown])
 	}
@@ -67,6 +70,9 @@ func (r Report) String() string {
 
 // readyPatience is how long a whole cluster may take until every node serves.
 const readyPatience = 2 * time.Minute
+
+// equalPatience is how long replicas may take to become equal, after all faults.
+const equalPatience = 10 * time.Minute
 
 // Run simulates a cluster's life and judges it. It must be called in a synctest
 // bubble; it returns when everything that it started has ended.
@@ -86,9 +92,16 @@ func Run(o Options) Report {
 
 	c.each(c.Start)
 	if c.awaitReady(own) {
+		if o.Prepare != nil {
+			o.Prepare(c)
+		}
 		c.load(w, clients[:o.Clients], r.Plan)
 		c.heal()
 		if c.awaitReady(own) {
+			var differing []string
+			if r.Equal, differing = c.awaitEqual(equalPatience); len(differing) > 0 {
+				r.Violations = append(r.Violations, Violation{ReplicasEqual, fmt.Sprint(len(differing), " ranges"), differing[0]})
+			}
 			w.finish(context.Background(), o.Clients, own)
 		}
 	}
@@ -105,7 +118,7 @@ func Run(o Options) Report {
 	for _, op := range ops {
 		r.Ops[op.Kind][op.Result]++
 	}
-	r.Violations = Check(ops)
+	r.Violations = append(r.Violations, Check(ops)...)
 	return r
 }
 

@@ -1,4 +1,4 @@
-package coordinator
+package cursor
 
 import (
 	"bytes"
@@ -19,7 +19,7 @@ func TestCursorRoundTrip(t *testing.T) {
 			Token:   token.Of(partition), Partition: partition,
 			Suffix: rapid.SliceOf(rapid.Byte()).Draw(t, "suffix"),
 		}
-		got, err := ParseCursor(c.String())
+		got, err := Parse(c.String())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -33,7 +33,7 @@ func TestCursorRoundTrip(t *testing.T) {
 func TestCursorRefusesDamage(t *testing.T) {
 	whole := Cursor{Table: 1, Token: token.Of([]byte("stream")), Partition: []byte("stream"), Suffix: []byte("suffix")}.String()
 	bad := map[string]string{
-		"empty": "", "short": "AQ", "no base64": "!!!!", "padding": whole + "=", "too long": string(make([]byte, MaxCursor+1)),
+		"empty": "", "short": "AQ", "no base64": "!!!!", "padding": whole + "=", "too long": string(make([]byte, MaxLength+1)),
 		"another token": Cursor{Table: 1, Token: 5, Partition: []byte("stream")}.String(),
 	}
 	for i := range whole {
@@ -43,10 +43,10 @@ func TestCursorRefusesDamage(t *testing.T) {
 		bad["cut at "+whole[:i]] = whole[:i]
 	}
 	for name, text := range bad {
-		_, err := ParseCursor(text)
-		var cursor *CursorError
+		_, err := Parse(text)
+		var cursor *Error
 		if !errors.As(err, &cursor) {
-			t.Errorf("%s: ParseCursor(%q): error %v, want a *CursorError", name, text, err)
+			t.Errorf("%s: Parse(%q): error %v, want a *Error", name, text, err)
 		}
 	}
 }
@@ -55,7 +55,7 @@ func FuzzCursor(f *testing.F) {
 	f.Add(Cursor{Table: 1, Token: token.Of([]byte("s")), Partition: []byte("s")}.String())
 	f.Add("AQAAAAAB")
 	f.Fuzz(func(t *testing.T, text string) {
-		c, err := ParseCursor(text)
+		c, err := Parse(text)
 		if err == nil && c.String() != text {
 			t.Fatalf("%q is accepted, but is not what its cursor encodes to: %q", text, c.String())
 		}

@@ -1,4 +1,4 @@
-package coordinator
+package cursor
 
 import (
 	"encoding/base64"
@@ -21,8 +21,8 @@ type Cursor struct {
 // cursorVersion begins every cursor; another one is refused.
 const cursorVersion = 1
 
-// MaxCursor bounds the text of a cursor: two keys of 64 KiB and what is around.
-const MaxCursor = (2*(64<<10) + 64) * 4 / 3
+// MaxLength bounds the text of a cursor: two keys of 64 KiB and what is around.
+const MaxLength = (2*(64<<10) + 64) * 4 / 3
 
 const cursorHead = 1 + 1 + 4 + 8 // version, flags, table, token
 
@@ -45,25 +45,25 @@ func (c Cursor) String() string {
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-// ParseCursor decodes a client's cursor. The error is a *CursorError.
-func ParseCursor(s string) (Cursor, error) {
+// Parse decodes a client's cursor. The error is a *Error.
+func Parse(s string) (Cursor, error) {
 	var c Cursor
-	if len(s) > MaxCursor {
-		return c, &CursorError{Reason: "it is too long"}
+	if len(s) > MaxLength {
+		return c, &Error{Reason: "it is too long"}
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
 	if err != nil {
-		return c, &CursorError{Reason: "it is not URL-safe base64"}
+		return c, &Error{Reason: "it is not URL-safe base64"}
 	}
 	if len(b) < cursorHead+2+4 {
-		return c, &CursorError{Reason: "it is too short"}
+		return c, &Error{Reason: "it is too short"}
 	}
 	body, sum := b[:len(b)-4], binary.BigEndian.Uint32(b[len(b)-4:])
 	if crc32.Checksum(body, crc32.MakeTable(crc32.Castagnoli)) != sum {
-		return c, &CursorError{Reason: "its checksum is wrong"}
+		return c, &Error{Reason: "its checksum is wrong"}
 	}
 	if body[0] != cursorVersion || body[1] > 1 {
-		return c, &CursorError{Reason: "it was made by another version"}
+		return c, &Error{Reason: "it was made by another version"}
 	}
 	c.Reverse = body[1] == 1
 	c.Table = binary.BigEndian.Uint32(body[2:])
@@ -73,10 +73,10 @@ func ParseCursor(s string) (Cursor, error) {
 	c.Partition, rest, ok1 = cutBytes(rest)
 	c.Suffix, rest, ok2 = cutBytes(rest)
 	if !ok1 || !ok2 || len(rest) > 0 {
-		return Cursor{}, &CursorError{Reason: "it is damaged"}
+		return Cursor{}, &Error{Reason: "it is damaged"}
 	}
 	if c.Token != token.Of(c.Partition) {
-		return Cursor{}, &CursorError{Reason: "its token is not its partition's"}
+		return Cursor{}, &Error{Reason: "its token is not its partition's"}
 	}
 	return c, nil
 }
@@ -88,4 +88,18 @@ func cutBytes(b []byte) (field, rest []byte, ok bool) {
 		return nil, nil, false
 	}
 	return b[width : width+int(n)], b[width+int(n):], true
+}
+
+// uvarintLen is the length of n as an unsigned varint.
+func uvarintLen(n int) int {
+	return len(binary.AppendUvarint(nil, uint64(n)))
+}
+
+// Error: a page cursor that was not made by this version of Dunlin, was
+// damaged, or belongs to another request.
+type Error struct{ Reason string }
+
+// Error describes the error for people.
+func (e *Error) Error() string {
+	return "coordinator: the cursor is not valid: " + e.Reason + "; begin again without one"
 }

@@ -1,4 +1,4 @@
-package coordinator
+package quorum
 
 import (
 	"errors"
@@ -7,7 +7,7 @@ import (
 
 func TestParseLevel(t *testing.T) {
 	for text, want := range map[string]Level{
-		"": Quorum, "quorum": Quorum, "one": One, "1": One, "two": Two, "2": Two, "three": Three, "3": Three, "5": 5, "15": 15, "all": All,
+		"": Quorum, "quorum": Quorum, "one": One, "1": One, "two": Two, "2": Two, "three": Three, "3": Three, "5": 5, "15": 15, "all": All, "any": Any,
 	} {
 		got, err := ParseLevel(text)
 		if err != nil || got != want {
@@ -17,7 +17,7 @@ func TestParseLevel(t *testing.T) {
 			t.Errorf("ParseLevel(%q.String()) = %v, %v", text, again, err)
 		}
 	}
-	for _, text := range []string{"0", "-1", "16", "256", "+2", "02", "1.5", "QUORUM", "any", "local_quorum", "x"} {
+	for _, text := range []string{"0", "-1", "16", "256", "+2", "02", "1.5", "QUORUM", "local_quorum", "x"} {
 		_, err := ParseLevel(text)
 		var level *LevelError
 		if !errors.As(err, &level) || level.Level != text {
@@ -33,7 +33,7 @@ func TestLevelNeed(t *testing.T) {
 	}{
 		{One, 1, 1}, {One, 3, 1}, {Two, 3, 2}, {Two, 1, 0}, {Three, 2, 0}, {5, 5, 5}, {6, 5, 0},
 		{Quorum, 1, 1}, {Quorum, 2, 2}, {Quorum, 3, 2}, {Quorum, 4, 3}, {Quorum, 5, 3},
-		{All, 1, 1}, {All, 3, 3}, {All, 15, 15}, {One, 0, 0}, {Quorum, 0, 0},
+		{All, 1, 1}, {Any, 3, 1}, {Any, 0, 0}, {All, 3, 3}, {All, 15, 15}, {One, 0, 0}, {Quorum, 0, 0},
 	}
 	for _, test := range tests {
 		need, err := test.level.Need(test.factor)

@@ -1,0 +1,198 @@
+package antientropy
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/dunlindb/dunlin/antientropy/message"
+	"github.com/dunlindb/dunlin/antientropy/tree"
+	"github.com/dunlindb/dunlin/hlc"
+	"github.com/dunlindb/dunlin/record"
+	"github.com/dunlindb/dunlin/ring"
+	"github.com/dunlindb/dunlin/schema"
+	"github.com/dunlindb/dunlin/storage"
+	"github.com/dunlindb/dunlin/token"
+	"github.com/dunlindb/dunlin/transport"
+)
+
+// Replica is this node as a replica: *replica.Replica.
+type Replica interface {
+	// View is what the whole replica serves by; nil before the first.
+	View() *schema.View
+	Apply(from ring.NodeID, g transport.Group, deadline time.Time, sink transport.Sink, tag uint32)
+}
+
+// Marks is what the replica knows of its leaves: *replica.Replica.
+type Marks interface {
+	// LeafRange counts changes of a range's leaves, and its dirty leaves.
+	LeafRange(id token.RangeID) (epoch uint64, dirty int)
+	// Leaves lists a range's leaves that have rows, in order.
+	Leaves(ctx context.Context, id token.RangeID) ([]record.LeafState, error)
+	// CutLeaf begins a hash; KeepLeaves records it, unless the leaf was written since.
+	CutLeaf(ctx context.Context, l record.Leaf) (ticket uint64, err error)
+	KeepLeaves(ctx context.Context, cuts []record.LeafCut) (kept int, err error)
+	// RotateLeaves begins a new period of settling.
+	RotateLeaves(ctx context.Context) error
+}
+
+// Clock is this node's clock: *hlc.Clock.
+type Clock interface {
+	Now() (hlc.Timestamp, error)
+	Physical() time.Time
+}
+
+// Env is what AntiEntropy uses of the node around it. Every field is needed unless
+// said otherwise.
+type Env struct {
+	Self    ring.NodeID
+	Replica Replica
+	Marks   Marks
+	Engine  *storage.Engine
+	Clock   Clock
+	// Call asks a peer's Handle, at most until ctx ends. An error of Handle comes
+	// back as a *transport.ControlError.
+	Call func(ctx context.Context, to ring.NodeID, kind string, body []byte) ([]byte, error)
+	// Alive reports whether a peer is worth a call; nil: always.
+	Alive      func(ring.NodeID) bool
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
+}
+
+func (e *Env) validate() error {
+	switch {
+	case e.Self == ring.NodeID{}:
+		return errors.New("antientropy: Env.Self is not set")
+	case e.Replica == nil || e.Marks == nil || e.Engine == nil:
+		return errors.New("antientropy: Env.Replica, Env.Marks and Env.Engine are needed")
+	case e.Clock == nil || e.Call == nil:
+		return errors.New("antientropy: Env.Clock and Env.Call are needed")
+	case e.Logger == nil || e.Registerer == nil:
+		return errors.New("antientropy: Env.Logger and Env.Registerer are needed")
+	}
+	return nil
+}
+
+// AntiEntropy keeps this node's ranges equal to its peers'. Step belongs to one
+// goroutine; everything else is safe for concurrent use.
+type AntiEntropy struct {
+	cfg     Config
+	env     Env
+	metrics *metrics
+	walks   sync.Pool     // of *tree.Walker
+	serving chan struct{} // slots of answers that read rows
+	served  *served
+	wake    chan struct{} // one slot
+
+	plan schedule // belongs to Step
+
+	mu       sync.Mutex // guards the fields below
+	looks    [token.Ranges]*look
+	busy     map[pair]struct{} // ranges that are being changed on behalf of a peer
+	ledger   ledger
+	hurried  []Scope // that Step has not taken up
+	progress progress
+	pulled   map[uint32]pulled // by table
+}
+
+// pair is a range and a peer.
+type pair struct {
+	id   token.RangeID
+	peer ring.NodeID
+}
+
+// pulled counts repaired rows of a table.
+type pulled struct{ rows, bytes uint64 }
+
+// New makes an AntiEntropy.
+func New(cfg Config, env Env) (*AntiEntropy, error) {
+	if err := errors.Join(cfg.Validate(), env.validate()); err != nil {
+		return nil, err
+	}
+	a := &AntiEntropy{
+		cfg: cfg, env: env, metrics: newMetrics(env.Registerer),
+		serving: make(chan struct{}, cfg.Serving), wake: make(chan struct{}, 1),
+		busy: map[pair]struct{}{}, pulled: map[uint32]pulled{},
+		served: newServed(cfg.Serving), ledger: ledger{},
+	}
+	a.plan.peers, a.plan.hash.corrupt = map[ring.NodeID]*peer{}, map[record.Leaf]struct{}{}
+	return a, nil
+}
+
+// Wake receives when Step has become urgent.
+func (a *AntiEntropy) Wake() <-chan struct{} { return a.wake }
+
+// begin claims a range for changes on behalf of a peer; end gives it back.
+func (a *AntiEntropy) begin(p pair) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if _, taken := a.busy[p]; taken {
+		return false
+	}
+	a.busy[p] = struct{}{}
+	return true
+}
+
+func (a *AntiEntropy) end(p pair) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.busy, p)
+}
+
+// walk visits the keys of a span with a pooled walker, within a piece, and counts
+// them.
+func (a *AntiEntropy) walk(s tree.Span, see tree.Visit) (tree.Walked, error) {
+	w, ok := a.walks.Get().(*tree.Walker)
+	if !ok {
+		w = tree.NewWalker(a.env.Engine)
+	}
+	defer a.walks.Put(w)
+	at, err := w.Walk(s, tree.Limits{Rows: a.cfg.PieceRows, Time: a.cfg.PieceTime}, see)
+	a.metrics.rowsRead.Add(float64(at.Rows))
+	if errors.Is(err, storage.ErrCorrupt) {
+		a.metrics.corrupt.Inc()
+	}
+	return at, err
+}
+
+// call asks a peer.
+func (a *AntiEntropy) call(ctx context.Context, to ring.NodeID, kind string, body []byte) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, a.cfg.CallTimeout)
+	defer cancel()
+	a.metrics.sent.Add(float64(len(body)))
+	answer, err := a.env.Call(ctx, to, kind, body)
+	a.metrics.received.Add(float64(len(answer)))
+	return answer, err
+}
+
+// epochOf is what messages say of a view.
+func epochOf(v *schema.View) message.Epoch {
+	return message.Epoch{Generation: v.Generation, Version: v.Version}
+}
+
+// shared reports whether two nodes hold a target.
+func shared(v *schema.View, t message.Target, a, b ring.NodeID) bool {
+	return holds(v, t, a) && holds(v, t, b)
+}
+
+func holds(v *schema.View, t message.Target, id ring.NodeID) bool {
+	if t.Placement >= v.Ring.Placements() || t.ID >= token.Ranges {
+		return false
+	}
+	i, ok := v.Ring.Index(id)
+	return ok && v.Ring.Holds(t.Placement, t.ID, i)
+}
+
+// covers reports whether a leaf is part of a target under a view.
+func covers(v *schema.View, t message.Target, l record.Leaf) bool {
+	table := v.Table(l.Table)
+	if table == nil || table.Placement != t.Placement || l.Range != t.ID {
+		return false
+	}
+	return l.Space == record.SpaceHeads ||
+		l.Space == table.Shape.Space() && (l.Space != record.SpaceWindows || l.Window >= table.Floor)
+}

@@ -1,0 +1,156 @@
+package antientropy
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/dunlindb/dunlin/antientropy/message"
+	"github.com/dunlindb/dunlin/antientropy/tree"
+	"github.com/dunlindb/dunlin/record"
+	"github.com/dunlindb/dunlin/schema"
+	"github.com/dunlindb/dunlin/storage"
+	"github.com/dunlindb/dunlin/token"
+)
+
+// keepAt is how many hashed leaves are recorded at once: recording waits for the
+// disk. keepWithin is how long one may wait for others.
+const (
+	keepAt     = 64
+	keepWithin = time.Second
+
+	looksAtAll = 16   // ranges that are looked at in one step
+	corruptMax = 1024 // leaves that are remembered not to be reported twice
+)
+
+// hashing finds leaves that were written and have settled, and hashes them.
+type hashing struct {
+	id      token.RangeID // that comes next
+	left    int           // ranges, of this pass
+	pass    time.Time     // when the next one may begin
+	todo    []record.Leaf
+	current *record.LeafCut
+	after   []byte
+	hashed  []record.LeafCut // not recorded
+	since   time.Time        // when the first of them was hashed
+	corrupt map[record.Leaf]struct{}
+}
+
+// hash does one piece of hashing; worked is false if there is nothing to do.
+func (a *AntiEntropy) hash(ctx context.Context, v *schema.View) (worked bool, err error) {
+	h := &a.plan.hash
+	if len(h.hashed) >= keepAt || len(h.hashed) > 0 && time.Since(h.since) >= keepWithin {
+		return true, a.keep(ctx)
+	}
+	if h.current == nil && len(h.todo) == 0 {
+		looked, err := a.findDirty(ctx, v)
+		if err != nil {
+			return true, err
+		}
+		if len(h.todo) == 0 {
+			if !looked && len(h.hashed) > 0 {
+				return true, a.keep(ctx)
+			}
+			return looked, nil
+		}
+	}
+	if h.current == nil {
+		leaf := h.todo[0]
+		h.todo = h.todo[1:]
+		ticket, err := a.env.Marks.CutLeaf(ctx, leaf)
+		if err != nil {
+			return true, err
+		}
+		h.current, h.after = &record.LeafCut{Leaf: leaf, Ticket: ticket}, nil
+		h.current.Oldest = record.Never
+	}
+	return true, a.hashPiece()
+}
+
+// hashPiece reads one piece of the current leaf. A leaf that cannot be read stays
+// dirty, and is tried again in the next pass.
+func (a *AntiEntropy) hashPiece() error {
+	h := &a.plan.hash
+	c := h.current
+	at, err := a.walk(tree.Span{Leaf: c.Leaf, After: h.after}, func(key, fragment []byte, sum record.Digest, counts bool) bool {
+		c.Bytes += uint64(len(key) + len(fragment))
+		if counts {
+			c.LeafContent.Add(sum)
+		}
+		return true
+	})
+	if err != nil {
+		h.current = nil
+		if !errors.Is(err, storage.ErrCorrupt) {
+			return err
+		}
+		if _, told := h.corrupt[c.Leaf]; !told && len(h.corrupt) < corruptMax {
+			h.corrupt[c.Leaf] = struct{}{}
+			a.env.Logger.Error("anti-entropy: a leaf cannot be read and is not compared", "table", c.Table, "range", c.Range, "error", err)
+		}
+		return nil
+	}
+	delete(h.corrupt, c.Leaf)
+	c.Oldest = min(c.Oldest, at.Oldest)
+	if h.after = at.Through; h.after != nil {
+		return nil
+	}
+	if len(h.hashed) == 0 {
+		h.since = time.Now()
+	}
+	h.hashed, h.current = append(h.hashed, *c), nil
+	a.metrics.leaves.Inc()
+	return nil
+}
+
+// keep records what was hashed.
+func (a *AntiEntropy) keep(ctx context.Context) error {
+	h := &a.plan.hash
+	_, err := a.env.Marks.KeepLeaves(ctx, h.hashed)
+	if err == nil || len(h.hashed) >= 4*keepAt {
+		h.hashed = nil // else once more, when the committers have room
+	}
+	return err
+}
+
+// findDirty looks at some ranges for dirty leaves that have settled, or are
+// urgent. looked is false when the pass is over.
+func (a *AntiEntropy) findDirty(ctx context.Context, v *schema.View) (looked bool, err error) {
+	h := &a.plan.hash
+	if h.left == 0 {
+		if time.Now().Before(h.pass) {
+			return false, nil
+		}
+		h.left, h.pass = token.Ranges, time.Now().Add(a.cfg.Settle/2)
+	}
+	for looks := 0; h.left > 0 && looks < looksAtAll && len(h.todo) == 0; h.left-- {
+		id := h.id
+		h.id = (h.id + 1) % token.Ranges
+		if _, dirty := a.env.Marks.LeafRange(id); dirty == 0 {
+			continue
+		}
+		looks++
+		leaves, err := a.env.Marks.Leaves(ctx, id)
+		if err != nil {
+			return true, err
+		}
+		urgent := a.plan.urgent(id)
+		for i := range leaves {
+			l := &leaves[i]
+			if !l.Clean && (urgent || !l.Recent) && a.wanted(v, l.Leaf) {
+				h.todo = append(h.todo, l.Leaf)
+			}
+		}
+	}
+	return h.left > 0 || len(h.todo) > 0, nil
+}
+
+// wanted reports whether this node compares a leaf with anybody.
+func (a *AntiEntropy) wanted(v *schema.View, l record.Leaf) bool {
+	table := v.Table(l.Table)
+	if table == nil {
+		return false
+	}
+	t := message.Target{Placement: table.Placement, ID: l.Range}
+	return covers(v, t, l) && holds(v, t, a.env.Self)
+}

@@ -1,0 +1,282 @@
+package antientropy
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/dunlindb/dunlin/antientropy/message"
+	"github.com/dunlindb/dunlin/antientropy/tree"
+	"github.com/dunlindb/dunlin/ring"
+	"github.com/dunlindb/dunlin/schema"
+	"github.com/dunlindb/dunlin/token"
+)
+
+// schedule is what Step goes on with.
+type schedule struct {
+	view      *schema.View
+	peers     map[ring.NodeID]*peer
+	order     []*peer // by id
+	turn      int     // in order: who comes next
+	hash      hashing
+	hashTurn  bool
+	session   *session
+	buckets   *tree.Buckets
+	rotate    time.Time // when the next period of settling begins
+	persist   time.Time
+	notBefore time.Time // the pause that Share asks for
+}
+
+// peer is a node that shares ranges with this one.
+type peer struct {
+	id       ring.NodeID
+	targets  []message.Target
+	due      time.Time // of the next comparison of roots
+	after    time.Time // nothing is asked before: it has failed
+	failures int
+	queue    []message.Target // that want a session
+	deferred map[message.Target]int
+	urgent   map[message.Target]struct{}
+}
+
+// urgent reports whether somebody waits for a range.
+func (s *schedule) urgent(id token.RangeID) bool {
+	for _, p := range s.order {
+		for placement := range s.view.Ring.Placements() {
+			if _, ok := p.urgent[message.Target{Placement: placement, ID: id}]; ok {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// hurried reports whether there is urgent work that can be done.
+func (s *schedule) hurried(now time.Time) bool {
+	return slices.ContainsFunc(s.order, func(p *peer) bool { return len(p.urgent) > 0 && !now.Before(p.after) })
+}
+
+// Step does one bounded piece of work. idle means that there is nothing to do
+// now, or that Config.Share wants a pause. Errors are of this node; those of peers
+// are counted and logged, and the peer is left alone for a while.
+func (a *AntiEntropy) Step(ctx context.Context) (idle bool, err error) {
+	v, now := a.env.Replica.View(), time.Now()
+	if v == nil {
+		return true, nil
+	}
+	if err := a.prepare(v); err != nil {
+		return false, err
+	}
+	if now.Before(a.plan.notBefore) {
+		return true, nil
+	}
+	worked, err := a.work(ctx, v, now)
+	if !worked && err == nil {
+		return true, nil
+	}
+	took, share := time.Since(now), a.cfg.Share
+	if a.plan.hurried(now) {
+		share = a.cfg.HurryShare
+	}
+	a.metrics.step.Observe(took.Seconds())
+	a.plan.notBefore = now.Add(min(time.Duration(float64(took)/share), a.cfg.BackoffMax))
+	return false, err
+}
+
+// Pause is how long Config.Share wants Step to be left alone; 0: not at all. It is
+// for Step's caller, on the same goroutine.
+func (a *AntiEntropy) Pause() time.Duration { return max(0, time.Until(a.plan.notBefore)) }
+
+// work does what is due: housekeeping, or in turn something with a peer and a
+// piece of hashing.
+func (a *AntiEntropy) work(ctx context.Context, v *schema.View, now time.Time) (worked bool, err error) {
+	s := &a.plan
+	switch {
+	case !now.Before(s.rotate):
+		s.rotate = now.Add(a.cfg.Settle)
+		a.refresh()
+		return true, a.env.Marks.RotateLeaves(ctx)
+	case !now.Before(s.persist):
+		s.persist = now.Add(a.cfg.Persist)
+		return true, a.persist()
+	}
+	s.hashTurn = !s.hashTurn
+	for range 2 {
+		if s.hashTurn {
+			worked, err = a.hash(ctx, v)
+		} else {
+			worked, err = a.converse(ctx, v, now)
+		}
+		if worked || err != nil {
+			return worked, err
+		}
+		s.hashTurn = !s.hashTurn
+	}
+	return false, nil
+}
+
+// prepare takes up a new view, and what has become urgent.
+func (a *AntiEntropy) prepare(v *schema.View) error {
+	if a.plan.view != v {
+		if err := a.meet(v); err != nil {
+			return err
+		}
+		a.plan.view = v
+	}
+	a.mu.Lock()
+	scopes := a.hurried
+	a.hurried = nil
+	a.mu.Unlock()
+	for _, scope := range scopes {
+		a.plan.hurry(v, scope)
+	}
+	return nil
+}
+
+// meet finds the peers of a view, and what is shared with each.
+func (a *AntiEntropy) meet(v *schema.View) error {
+	s := &a.plan
+	targets := map[ring.NodeID][]message.Target{}
+	self, member := v.Ring.Index(a.env.Self)
+	for p := range v.Ring.Placements() {
+		if keyspaceOf(v, p) == "" {
+			continue
+		}
+		for id := range token.RangeID(token.Ranges) {
+			if !member || !v.Ring.Holds(p, id, self) {
+				continue
+			}
+			for _, m := range v.Ring.Replicas(p, id) {
+				if m != self {
+					other := v.Ring.Member(m).ID
+					targets[other] = append(targets[other], message.Target{Placement: p, ID: id})
+				}
+			}
+		}
+	}
+	before := s.peers
+	s.peers, s.order = map[ring.NodeID]*peer{}, nil
+	for id, shared := range targets {
+		p := before[id]
+		if p == nil {
+			p = &peer{id: id, urgent: map[message.Target]struct{}{}}
+		}
+		// The other side goes the other way, so that the two seldom want a session
+		// about the same range at once.
+		if bytes.Compare(a.env.Self[:], id[:]) > 0 {
+			slices.Reverse(shared)
+		}
+		p.targets, p.queue, p.deferred = shared, nil, map[message.Target]int{}
+		clear(p.urgent)
+		s.peers[id] = p
+		s.order = append(s.order, p)
+	}
+	slices.SortFunc(s.order, func(a, b *peer) int { return bytes.Compare(a.id[:], b.id[:]) })
+	return a.openAccounts(v)
+}
+
+// converse does one thing with a peer: goes on with the session, begins one, or
+// compares roots.
+func (a *AntiEntropy) converse(ctx context.Context, v *schema.View, now time.Time) (worked bool, err error) {
+	s := &a.plan
+	if s.session != nil {
+		a.goOn(ctx)
+		return true, nil
+	}
+	for range s.order {
+		p := s.order[s.turn%len(s.order)]
+		s.turn = (s.turn + 1) % len(s.order)
+		if now.Before(p.after) || a.env.Alive != nil && !a.env.Alive(p.id) {
+			continue
+		}
+		if len(p.queue) > 0 {
+			return true, a.start(v, p)
+		}
+		if !now.Before(p.due) {
+			p.due = now.Add(a.cfg.Round)
+			if err := a.compareRoots(ctx, v, p); err != nil {
+				a.failed(p, "compare roots", err)
+			}
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// start begins the next session with a peer. A range that the peer is pulling is
+// left for the next comparison of roots.
+func (a *AntiEntropy) start(v *schema.View, p *peer) error {
+	t := p.queue[0]
+	p.queue = p.queue[1:]
+	if !a.begin(pair{t.ID, p.id}) {
+		a.metrics.sessions.WithLabelValues(reasonBusy).Inc()
+		return nil
+	}
+	born, err := a.env.Clock.Now()
+	if err != nil {
+		a.end(pair{t.ID, p.id})
+		return fmt.Errorf("antientropy: begin a session: %w", err)
+	}
+	if a.plan.buckets == nil {
+		a.plan.buckets = &tree.Buckets{}
+	}
+	a.plan.session = &session{a: a, view: v, peer: p, target: t, born: born, buckets: a.plan.buckets}
+	return nil
+}
+
+// goOn takes the session one step on, and ends it when it is verified or fails.
+func (a *AntiEntropy) goOn(ctx context.Context) {
+	s := a.plan.session
+	done, err := s.advance(ctx)
+	if !done && err == nil {
+		return
+	}
+	if s.current != nil {
+		s.close()
+	}
+	a.plan.session = nil
+	a.end(pair{s.target.ID, s.peer.id})
+	a.metrics.sessions.WithLabelValues(outcome(err)).Inc()
+	if err != nil {
+		a.failed(s.peer, "session", err)
+		return
+	}
+	a.well(s.peer)
+	a.verified(s.view, s.peer, s.target, s.born)
+	if s.repaired.Rows+s.given.Rows > 0 {
+		a.env.Logger.Info("anti-entropy: a range was repaired", "peer", s.peer.id, "range", s.target.ID,
+			"leaves", s.compared, "rows_pulled", s.repaired.Rows, "bytes_pulled", s.repaired.Bytes,
+			"rows_pulled_by_peer", s.given.Rows)
+	}
+}
+
+// well notes that a peer answers.
+func (a *AntiEntropy) well(p *peer) {
+	if p.failures > 0 {
+		a.env.Logger.Info("anti-entropy: a peer answers again", "peer", p.id, "failures", p.failures)
+	}
+	p.failures = 0
+}
+
+// failed leaves a peer alone for a while. That a range was busy is no fault, and
+// one that cannot be read is no reason to leave the others.
+func (a *AntiEntropy) failed(p *peer, op string, err error) {
+	switch reasonOf(err) {
+	case reasonBusy, reasonMoved:
+		return
+	case reasonCorrupt:
+		a.env.Logger.Error("anti-entropy: rows cannot be read and were not compared", "peer", p.id, "error", err)
+		return
+	}
+	pause := min(a.cfg.BackoffMin<<min(p.failures, 20), a.cfg.BackoffMax)
+	if pause <= 0 {
+		pause = a.cfg.BackoffMax
+	}
+	if p.failures == 0 {
+		a.env.Logger.Warn("anti-entropy: a peer failed", "op", op, "peer", p.id, "pause", pause, "error", err)
+	}
+	p.failures++
+	p.after = time.Now().Add(pause)
+}

@@ -1,0 +1,300 @@
+package antientropy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/dunlindb/dunlin/antientropy/message"
+	"github.com/dunlindb/dunlin/antientropy/tree"
+	"github.com/dunlindb/dunlin/record"
+	"github.com/dunlindb/dunlin/ring"
+	"github.com/dunlindb/dunlin/schema"
+	"github.com/dunlindb/dunlin/storage"
+	"github.com/dunlindb/dunlin/transport"
+)
+
+// The reasons for which a peer's question is refused: kinds of
+// transport.ControlError.
+const (
+	reasonStale   = "stale_catalog" // the two do not serve by the same catalog version
+	reasonMoved   = "moved"         // one of the two does not hold the range
+	reasonBusy    = "busy"          // too much else is being answered
+	reasonCorrupt = "corrupt"       // what was asked for cannot be read here
+	reasonMessage = "bad_message"   // the question cannot be read
+	reasonFailed  = "failed"        // anything else
+)
+
+func refusal(reason, format string, args ...any) error {
+	return &transport.ControlError{Kind: reason, Text: fmt.Sprintf(format, args...)}
+}
+
+// Handle answers a peer. Its errors are *transport.ControlError.
+func (a *AntiEntropy) Handle(ctx context.Context, from ring.NodeID, kind string, body []byte) ([]byte, error) {
+	a.metrics.received.Add(float64(len(body)))
+	answer, err := a.handle(ctx, from, kind, body)
+	if err != nil {
+		err = refused(err)
+		a.metrics.refused.WithLabelValues(reasonOf(err)).Inc()
+		return nil, err
+	}
+	a.metrics.sent.Add(float64(len(answer)))
+	return answer, nil
+}
+
+// refused turns an error into one that crosses to the peer.
+func refused(err error) error {
+	var control *transport.ControlError
+	switch {
+	case errors.As(err, &control):
+		return control
+	case errors.Is(err, message.ErrMessage):
+		return refusal(reasonMessage, "%v", err)
+	case errors.Is(err, storage.ErrCorrupt):
+		return refusal(reasonCorrupt, "%v", err)
+	}
+	return refusal(reasonFailed, "%v", err)
+}
+
+// reasonOf is the reason of a refusal, for counting.
+func reasonOf(err error) string {
+	var control *transport.ControlError
+	if errors.As(err, &control) {
+		switch control.Kind {
+		case reasonStale, reasonMoved, reasonBusy, reasonCorrupt, reasonMessage:
+			return control.Kind
+		}
+	}
+	if errors.Is(err, storage.ErrCorrupt) {
+		return reasonCorrupt
+	}
+	return reasonFailed
+}
+
+func (a *AntiEntropy) handle(ctx context.Context, from ring.NodeID, kind string, body []byte) ([]byte, error) {
+	switch kind {
+	case message.Roots:
+		return a.serveRoots(ctx, from, body)
+	case message.Leaves:
+		return a.serveLeaves(ctx, from, body)
+	case message.Pull:
+		return a.servePull(ctx, from, body)
+	}
+	select {
+	case a.serving <- struct{}{}:
+		defer func() { <-a.serving }()
+	default:
+		return nil, refusal(reasonBusy, "%d answers are being worked on", a.cfg.Serving)
+	}
+	switch kind {
+	case message.Buckets:
+		return a.serveBuckets(from, body)
+	case message.Keys:
+		return a.serveKeys(from, body)
+	case message.Rows:
+		return a.serveRows(from, body)
+	}
+	return nil, refusal(reasonMessage, "there is no %q", kind)
+}
+
+// agree checks that this node serves by the same catalog version as the peer.
+func (a *AntiEntropy) agree(e message.Epoch) (*schema.View, error) {
+	v := a.env.Replica.View()
+	if v == nil || epochOf(v) != e {
+		return nil, refusal(reasonStale, "catalog version %d of generation %d is not the one here", e.Version, e.Generation)
+	}
+	return v, nil
+}
+
+// admit checks that both nodes hold what the question is about.
+func (a *AntiEntropy) admit(from ring.NodeID, e message.Epoch, t message.Target) (*schema.View, error) {
+	v, err := a.agree(e)
+	if err == nil && !shared(v, t, a.env.Self, from) {
+		err = refusal(reasonMoved, "range %d is not shared", t.ID)
+	}
+	return v, err
+}
+
+func (a *AntiEntropy) admitLeaf(from ring.NodeID, h *message.LeafHead) (*schema.View, error) {
+	v, err := a.admit(from, h.Epoch, h.Target)
+	if err == nil && !covers(v, h.Target, h.Leaf) {
+		err = refusal(reasonMoved, "leaf %+v is not compared", h.Leaf)
+	}
+	return v, err
+}
+
+func (a *AntiEntropy) serveRoots(ctx context.Context, from ring.NodeID, body []byte) ([]byte, error) {
+	m, err := message.DecodeRootsRequest(body)
+	if err != nil {
+		return nil, err
+	}
+	v, err := a.agree(m.Epoch)
+	if err != nil {
+		return nil, err
+	}
+	answer := make([]message.Likeness, len(m.Targets))
+	for i, t := range m.Targets {
+		if !shared(v, t, a.env.Self, from) {
+			answer[i] = message.Elsewhere
+			continue
+		}
+		l, err := a.look(ctx, v, t.ID)
+		if err != nil {
+			return nil, err
+		}
+		switch own := l.roots[t.Placement]; {
+		case !own.settled:
+			answer[i] = message.Unsettled
+		case own.sum != m.Roots[i]:
+			answer[i] = message.Different
+		}
+	}
+	return message.EncodeLikenesses(answer), nil
+}
+
+func (a *AntiEntropy) serveLeaves(ctx context.Context, from ring.NodeID, body []byte) ([]byte, error) {
+	m, err := message.DecodeLeavesRequest(body)
+	if err != nil {
+		return nil, err
+	}
+	v, err := a.admit(from, m.Epoch, m.Target)
+	if err != nil {
+		return nil, err
+	}
+	leaves, err := a.env.Marks.Leaves(ctx, m.Target.ID)
+	if err != nil {
+		return nil, err
+	}
+	var answer message.LeavesAnswer
+	most := a.cfg.AnswerBytes / (record.LeafSize + 1 + len(record.Digest{}) + 10)
+	for i := range leaves {
+		if m.After != nil && leaves[i].Compare(*m.After) <= 0 || !covers(v, m.Target, leaves[i].Leaf) {
+			continue
+		}
+		if len(answer.Leaves) == most {
+			answer.More = true
+			break
+		}
+		answer.Leaves = append(answer.Leaves, leaves[i])
+	}
+	return answer.Encode(), nil
+}
+
+// serveBuckets reads the leaf into buckets, in pieces if it is large, and keeps
+// them for the questions that follow.
+func (a *AntiEntropy) serveBuckets(from ring.NodeID, body []byte) ([]byte, error) {
+	m, err := message.DecodeBucketsRequest(body)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := a.admitLeaf(from, &m.LeafHead); err != nil {
+		return nil, err
+	}
+	if len(m.Chosen.Buckets)*tree.Fan*8 > 1<<20 {
+		return nil, refusal(reasonMessage, "%d buckets at once", len(m.Chosen.Buckets))
+	}
+	s := a.served.take(servedKey{from, m.Session, m.Leaf})
+	if s == nil {
+		return nil, refusal(reasonBusy, "too many leaves are being compared")
+	}
+	if err := a.fill(&s.filling); err != nil {
+		a.served.give(s, false)
+		return nil, err
+	}
+	answer := message.BucketsAnswer{Reading: !s.done, Keys: s.buckets.Keys}
+	if s.done {
+		for _, b := range m.Chosen.Buckets {
+			sums := s.buckets.Children(b, m.Chosen.Level)
+			answer.Sums = append(answer.Sums, sums[:]...)
+		}
+	}
+	a.served.give(s, true)
+	return answer.Encode(), nil
+}
+
+// keysMax bounds the keys in one list.
+const keysMax = 2048
+
+func (a *AntiEntropy) serveKeys(from ring.NodeID, body []byte) ([]byte, error) {
+	m, err := message.DecodeKeysRequest(body)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := a.admitLeaf(from, &m.LeafHead); err != nil {
+		return nil, err
+	}
+	page, err := a.list(m.Span(), &m.Chosen)
+	if err != nil {
+		return nil, err
+	}
+	answer := message.KeysAnswer{Through: page.through, Keys: page.keys}
+	return answer.Encode(), nil
+}
+
+func (a *AntiEntropy) serveRows(from ring.NodeID, body []byte) ([]byte, error) {
+	m, err := message.DecodeRowsRequest(body)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := a.admitLeaf(from, &m.LeafHead); err != nil {
+		return nil, err
+	}
+	wanted := hashSet(m.Hashes)
+	var answer message.RowsAnswer
+	var last []byte // the key of the last row taken
+	full := false
+	at, err := a.walk(m.Span(), func(key, fragment []byte, _ record.Digest, _ bool) bool {
+		if _, ok := wanted[tree.KeyHash(key)]; !ok {
+			return true
+		}
+		if full = len(last) > 0 && len(answer.Rows)+len(key)+len(fragment) > a.cfg.AnswerBytes; full {
+			return false
+		}
+		answer.Rows = record.AppendEntry(answer.Rows, key, fragment)
+		last = append(last[:0], key...)
+		return true
+	})
+	if err != nil {
+		return nil, err
+	}
+	if answer.Through = at.Through; full {
+		answer.Through = last
+	}
+	return answer.Encode(), nil
+}
+
+// servePull pulls from the peer what it says differs, on the peer's behalf. The
+// answer is sent when all of it is synced, so that nothing is applied later than
+// the peer's session.
+func (a *AntiEntropy) servePull(ctx context.Context, from ring.NodeID, body []byte) ([]byte, error) {
+	m, err := message.DecodeRowsRequest(body)
+	if err != nil {
+		return nil, err
+	}
+	v, err := a.admitLeaf(from, &m.LeafHead)
+	if err != nil {
+		return nil, err
+	}
+	p := pair{m.Target.ID, from}
+	if !a.begin(p) {
+		return nil, refusal(reasonBusy, "range %d has a session already", m.Target.ID)
+	}
+	defer a.end(p)
+	born, err := a.env.Clock.Now()
+	if err != nil {
+		return nil, err
+	}
+	got, err := a.pull(ctx, from, v, born, &m)
+	if err != nil {
+		return nil, err
+	}
+	return got.Encode(), nil
+}
+
+func hashSet(hashes []uint64) map[uint64]struct{} {
+	set := make(map[uint64]struct{}, len(hashes))
+	for _, h := range hashes {
+		set[h] = struct{}{}
+	}
+	return set
+}

@@ -1,0 +1,192 @@
+package coordinator
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"pgregory.net/rapid"
+
+	"github.com/dunlindb/dunlin/record"
+	"github.com/dunlindb/dunlin/schema"
+	"github.com/dunlindb/dunlin/transport"
+)
+
+// digest is what a node says of the whole partition p.
+func (n *node) digest(t *schema.TableView) record.Digest {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	a := n.slice(t, &transport.ReadRequest{Partition: []byte("p"), MaxRows: 1 << 20, MaxBytes: 1 << 30})
+	return digestOf(&a)
+}
+
+// scatter puts random fragments of partition p on replicas, each on some of them.
+func scatter(t *testing.T, cl *cluster, nodes []*node, seed uint64) {
+	table, random := cl.current().Table(testTable), rand.New(rand.NewPCG(seed, 1))
+	for range 1 + random.IntN(30) {
+		at, number := int64(1+random.IntN(20)), random.IntN(8)
+		on := 1 + random.IntN(7)
+		for i, n := range nodes {
+			if on>>i&1 == 0 {
+				continue
+			}
+			switch random.IntN(8) {
+			case 0:
+				n.local(t, table, "p", number, &record.Row{Deletion: record.Deletion{Timestamp: at, Seconds: 1}})
+			case 1:
+				n.localHead(table, "p", &record.Head{Deletion: record.Deletion{Timestamp: at / 2, Seconds: 1}})
+			case 2:
+				n.localHead(table, "p", &record.Head{Ranges: []record.RangeTombstone{{
+					Start: suffixOf(t, table, number), End: suffixOf(t, table, number+2), Deletion: record.Deletion{Timestamp: at, Seconds: 1},
+				}}})
+			case 3:
+				row := valueRow(at, "brief")
+				row.Liveness.TTL, row.Liveness.Expiry = 10, time.Now().Unix()+int64(random.IntN(3)-1)*100
+				row.Cells[0].TTL, row.Cells[0].Expiry = row.Liveness.TTL, row.Liveness.Expiry
+				n.local(t, table, "p", number, row)
+			default:
+				n.local(t, table, "p", number, valueRow(at, fmt.Sprint("v", at)))
+			}
+		}
+	}
+}
+
+// TestReadRepairMakesReplicasEqual: after a read of everything at all, replicas
+// hold the same; a second read repairs nothing.
+func TestReadRepairMakesReplicasEqual(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		seed := rapid.Uint64().Draw(rt, "seed")
+		synctest.Test(t, func(t *testing.T) {
+			cl := newCluster(t, 3, 3, nil)
+			scatter(t, cl, cl.nodes, seed)
+			table, reader := cl.current().Table(testTable), cl.nodes[0]
+			first, err := reader.read(t, All, "p")
+			if err != nil {
+				t.Fatalf("seed %d: %v", seed, err)
+			}
+			for _, n := range cl.nodes[1:] {
+				if n.digest(table) != reader.digest(table) {
+					t.Fatalf("seed %d: node %s differs after a read at all", seed, n.id)
+				}
+			}
+			sent := testutil.ToFloat64(reader.coordinator.metrics.repairedRows)
+			for _, n := range cl.nodes {
+				if again, err := n.read(t, One, "p"); err != nil || !maps.Equal(again, first) {
+					t.Fatalf("seed %d: %v at node %s, %v before: %v", seed, again, n.id, first, err)
+				}
+			}
+			if _, err := reader.read(t, All, "p"); err != nil || testutil.ToFloat64(reader.coordinator.metrics.repairedRows) != sent {
+				t.Fatalf("seed %d: equal replicas were repaired: %v", seed, err)
+			}
+		})
+	})
+}
+
+// TestQuorumReadsAreMonotonic: what a quorum read has answered, a page of any
+// size in either direction, every later quorum read answers too, whichever replica
+// fails, though the third replica never heard of any of it.
+func TestQuorumReadsAreMonotonic(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		seed, missing := rapid.Uint64().Draw(rt, "seed"), rapid.IntRange(0, 2).Draw(rt, "missing")
+		reverse, limit := rapid.Bool().Draw(rt, "reverse"), rapid.IntRange(1, 6).Draw(rt, "limit")
+		synctest.Test(t, func(t *testing.T) {
+			cl := newCluster(t, 3, 3, nil)
+			scatter(t, cl, []*node{cl.nodes[(missing+1)%3], cl.nodes[(missing+2)%3]}, seed)
+			table := cl.current().Table(testTable)
+			read := func(down, limit int) map[int]string {
+				cl.nodes[down].behave(func(n *node) { n.dead = true })
+				defer cl.nodes[down].behave(func(n *node) { n.dead = false })
+				result, err := cl.nodes[(down+1)%3].coordinator.Read(t.Context(), &ReadRequest{
+					Table: table, Partition: []byte("p"), Reverse: reverse, MaxRows: limit, Options: ReadOptions{Level: Quorum},
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return numbers(t, table, result.Rows)
+			}
+			first := read(missing, limit)
+			for down := range 3 {
+				again := read(down, 0)
+				for number, value := range first {
+					if got, ok := again[number]; !ok || got != value {
+						t.Fatalf("seed %d: row %d was %q, is %q without node %d", seed, number, value, got, down)
+					}
+				}
+			}
+		})
+	})
+}
+
+// TestBlockingRepairThatFailsIsATimeout: an answer would promise more than a
+// second read could keep. The repair becomes a hint.
+func TestBlockingRepairThatFailsIsATimeout(t *testing.T) {
+	for _, mode := range []schema.Repair{"", schema.RepairBlocking, schema.RepairAsync, schema.RepairOff} {
+		synctest.Test(t, func(t *testing.T) {
+			cl := newCluster(t, 3, 3, nil)
+			table := cl.current().Table(testTable)
+			table.ReadRepair = mode
+			for _, n := range cl.nodes[:2] {
+				n.local(t, table, "p", 1, valueRow(10, "old"))
+			}
+			cl.nodes[0].local(t, table, "p", 1, valueRow(20, "new"))
+			cl.nodes[2].behave(func(n *node) { n.dead = true })
+			reader := cl.nodes[0]
+			cl.nodes[1].behave(func(n *node) { n.readOnly = true })
+			got, err := reader.read(t, Quorum, "p")
+			synctest.Wait()
+			blocking := mode == "" || mode == schema.RepairBlocking
+			var timeout *TimeoutError
+			if blocking && (!errors.As(err, &timeout) || timeout.Need != 2 || timeout.Got != 1 || timeout.Write) {
+				t.Errorf("%s: %v, %v", mode, got, err)
+			}
+			if !blocking && (err != nil || got[1] != "new") {
+				t.Errorf("%s: %v, %v", mode, got, err)
+			}
+			if kept := reader.kept[cl.nodes[1].id]; (kept == 1) != (mode != schema.RepairOff) {
+				t.Errorf("%s: %d hints", mode, kept)
+			}
+			cl.nodes[1].behave(func(n *node) { n.readOnly = false })
+			if got, err := reader.read(t, Quorum, "p"); err != nil || got[1] != "new" {
+				t.Errorf("%s: when the replica is well again: %v, %v", mode, got, err)
+			}
+			synctest.Wait()
+			if equal := cl.nodes[0].digest(table) == cl.nodes[1].digest(table); equal == (mode == schema.RepairOff) {
+				t.Errorf("%s: equal %v", mode, equal)
+			}
+			if n := reader.coordinator.admission.Open(); n != 0 {
+				t.Errorf("%s: %d tasks are open", mode, n)
+			}
+		})
+	}
+}
+
+// TestConflictsAreCounted: one id with two payloads, in a table that is only
+// appended to, is counted and not an error.
+func TestConflictsAreCounted(t *testing.T) {
+	for _, appendOnly := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			cl := newCluster(t, 3, 3, nil)
+			table := cl.current().Table(testTable)
+			table.AppendOnly = appendOnly
+			for i, n := range cl.nodes {
+				n.local(t, table, "p", 1, valueRow(int64(10+i), fmt.Sprint("payload ", i)))
+				n.local(t, table, "p", 2, valueRow(int64(10+i), "written again"))
+			}
+			if got, err := cl.nodes[0].read(t, All, "p"); err != nil || got[1] != "payload 2" {
+				t.Fatal(got, err)
+			}
+			want := 0.0
+			if appendOnly {
+				want = 1
+			}
+			if n := testutil.ToFloat64(cl.nodes[0].coordinator.metrics.conflicts); n != want {
+				t.Errorf("append only %v: %v conflicts", appendOnly, n)
+			}
+		})
+	}
+}
