@@ -351,4 +351,3 @@ func bubble(t *testing.T, cfg Config, f func(t *testing.T, w *world)) {
 }
 
 func now() hlc.Timestamp { return hlc.FromTime(time.Now()) }
-
