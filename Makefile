@@ -32,11 +32,15 @@ lint: ## gofmt, go vet, staticcheck (the house rules are tests: internal/tidy)
 
 .PHONY: race
 race: ## the tests of the packages with goroutines, under the race detector
-	$(GO) test -race -short ./hlc ./storage ./transport ./membership ./catalog ./replica ./coordinator ./httpapi ./client ./node
+	$(GO) test -race -short ./hlc ./storage ./transport ./membership ./catalog ./replica ./coordinator ./hinted ./antientropy/... ./httpapi ./client ./node
 
 .PHONY: sim
 sim: ## simulate a cluster: SEEDS=n runs seeds 1..n, SEED=k repeats one and prints its faults
 	$(GO) test ./internal/sim -run TestSeeds -count=1 -timeout 30m $(if $(SEED),-v -seed $(SEED),-seeds $(SEEDS))
+
+.PHONY: chaos
+chaos: build ## kill, stop and restart nodes of a real cluster for two minutes, then check every event
+	$(GO) test ./internal/e2e -run TestChaos -count=1 -v -timeout 20m -args -chaos 2m
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for 20 seconds
@@ -53,6 +57,10 @@ bench: ## the Go benchmarks, with allocations
 .PHONY: marks
 marks: build ## measure the marks of docs/results.md on this machine (ratios, interleaved)
 	bash scripts/marks.sh
+
+.PHONY: heal
+heal: build ## measure how fast a replica that was away becomes equal again
+	bash scripts/heal.sh
 
 .PHONY: clean
 clean: ## remove what was built and the development cluster's data

@@ -72,10 +72,11 @@ func (h *Handoff) lose(target ring.NodeID, why reason, t tally, m *form.Marks) {
 // tell passes drops on to Env.OnDrop, and now and then to the log.
 func (h *Handoff) tell(now time.Time) {
 	h.mu.Lock()
-	lost, log := h.losses.marks, h.losses.log
-	if len(lost) > 0 {
-		h.losses.marks = map[ring.NodeID]*form.Marks{}
+	var lost map[ring.NodeID]*form.Marks
+	if len(h.losses.marks) > 0 { // else others go on writing to it
+		lost, h.losses.marks = h.losses.marks, map[ring.NodeID]*form.Marks{}
 	}
+	log := h.losses.log
 	due := len(log) > 0 && now.Sub(h.losses.logged) >= lossEvery
 	if due {
 		h.losses.log, h.losses.logged = map[reason]*tally{}, now

@@ -12,18 +12,19 @@ import (
 	"github.com/dunlindb/dunlin/transport"
 )
 
-// The memory budget in sixteenths: stores live off the Go heap (with cgo), the
-// rest is for the heap: frames, requests in flight, gossip.
+// The memory budget in sixteenths: stores live off the Go heap (with cgo), most of
+// the rest is for the heap: frames, requests in flight, gossip, what is compared.
 const (
 	budgetParts   = 16
 	storageParts  = 8 // memtables and block cache
 	inFlightParts = 1 // writes admitted and not answered; as much again for stragglers
+	otherParts    = 1 // what neither knows of: stacks, the C heap's own
 )
 
 // HeapLimit is the part of the memory budget that the Go heap may use: what
 // GOMEMLIMIT should be.
 func (c Config) HeapLimit() int64 {
-	return c.Storage.MemoryBudget / budgetParts * (budgetParts - storageParts)
+	return c.Storage.MemoryBudget / budgetParts * (budgetParts - storageParts - otherParts)
 }
 
 func (c Config) storage() storage.Config {

@@ -96,7 +96,7 @@ type connection struct {
 	*grpc.ClientConn
 
 	mu     sync.Mutex // guards the rest
-	under  net.Conn // what carries it; gRPC has ended earlier ones
+	under  net.Conn   // what carries it; gRPC has ended earlier ones
 	closed bool
 }
 

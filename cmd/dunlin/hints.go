@@ -119,7 +119,7 @@ func printHints(out io.Writer, h admin.Hints) error {
 			}
 			rows = append(rows, []string{
 				short(t.Node), yesNo(t.Alive), q.class, strconv.FormatInt(q.Hints, 10), bytesText(uint64(q.Bytes)), sinceText(q.Oldest),
-				strconv.FormatInt(q.Replayed, 10), bytesText(uint64(q.BytesPerSecond)) + "/s", secondsText(q.RemainingSeconds), q.LastError,
+				strconv.FormatInt(q.Replayed, 10), bytesText(uint64(q.BytesPerSecond)) + "/s", remainingText(q.RemainingSeconds), q.LastError,
 			})
 		}
 	}
@@ -128,6 +128,14 @@ func printHints(out io.Writer, h admin.Hints) error {
 		return err
 	}
 	return printTable(out, []string{"FOR", "ALIVE", "CLASS", "HINTS", "BYTES", "OLDEST", "REPLAYED", "RATE", "REMAINING", ""}, rows)
+}
+
+// remainingText writes an estimate; 0 is none.
+func remainingText(seconds float64) string {
+	if seconds == 0 {
+		return "-"
+	}
+	return secondsText(seconds)
 }
 
 func yesNo(yes bool) string {

@@ -207,6 +207,46 @@ func TestKillAll(t *testing.T) {
 	}
 }
 
+// TestMissedWritesArrive: a node that was killed has, soon after it is back, every
+// event that it missed in its own store, though nobody read or repaired anything.
+func TestMissedWritesArrive(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the short run keeps to the loss of nodes")
+	}
+	nodes := startNodes(t, 61, 3)
+	away := nodes[2]
+	away.kill()
+	const events = 50
+	c := connect(t, 1, nodes[:2]...)
+	for i := range events {
+		if _, err := c.Append(t.Context(), "missed", client.Event{Data: json.RawMessage(fmt.Sprint(i))}, "quorum"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if code, out := cli(t, "hints", "--admin", nodes[0].admin()); code != 0 || !strings.Contains(out, "plain") {
+		t.Errorf("hints while a node is away: %d\n%s", code, out)
+	}
+	away.start()
+	away.awaitReady()
+	// A node is its own nearest replica: at one it reads its own store.
+	await(t, 30*time.Second, "all events on the node that was away", func() bool {
+		status, body := get(away.url() + "/v1/streams/missed/events?r=one&limit=100")
+		return status == http.StatusOK && strings.Count(body, `"id"`) == events
+	})
+	for _, n := range nodes[:2] {
+		if code, out := cli(t, "hints", "drain", "--wait", "--admin", n.admin()); code != 0 || !strings.Contains(out, "0 hints left") {
+			t.Errorf("drain: %d\n%s", code, out)
+		}
+	}
+	if code, out := cli(t, "repair", "now", "--table", "dunlin.events", "--admin", away.admin()); code != 0 || !strings.Contains(out, "OLDEST UNVERIFIED") {
+		t.Errorf("repair now: %d\n%s", code, out)
+	}
+	if code, out := cli(t, "repair", "status", "-o", "json", "--admin", away.admin()); code != 0 || !strings.Contains(out, `"enabled": true`) {
+		t.Errorf("repair status: %d\n%s", code, out)
+	}
+	checkMetrics(t, away)
+}
+
 // checkMetrics holds a node's whole /metrics against Prometheus' conventions.
 func checkMetrics(t *testing.T, n *node) {
 	t.Helper()

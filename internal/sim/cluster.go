@@ -167,12 +167,18 @@ func (c *Cluster) Start(i int) {
 	if env.Bootstrap = i == 0; !env.Bootstrap {
 		env.Join = []netip.Addr{c.machines[0].address}
 	}
+	launched := false
+	defer func() {
+		if !launched { // a fatal error ends this goroutine inside launch
+			host.Kill()
+		}
+	}()
 	node, err := c.launch(env)
 	if err != nil {
 		c.problem("node %d does not start (boot %d): %v", i, number, err)
-		host.Kill()
 		return
 	}
+	launched = true
 	ctx, cancel := context.WithCancel(context.Background())
 	b := &boot{host: host, node: node, cancel: cancel, done: make(chan struct{})}
 	m.boot = b

@@ -75,6 +75,10 @@ func (c *Cluster) effects(f Fault, pending *sync.WaitGroup) (begin, end func()) 
 		clock := c.machines[f.Nodes[0]].clock
 		return func() { clock.Jump(f.Jump) }, func() { clock.Jump(-f.Jump) }
 	}
+	if f.Kind == DiskFull {
+		disk := c.machines[f.Nodes[0]].disk
+		return func() { disk.Fill(true) }, func() { disk.Fill(false) }
+	}
 	panic("sim: unknown fault")
 }
 

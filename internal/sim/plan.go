@@ -23,12 +23,13 @@ const (
 	OneWay                // what Nodes send does not reach Peers
 	Degrade               // the links between Nodes and Peers are slow and lossy
 	ClockJump             // a node's clock is off by Jump for a while
+	DiskFull              // a node's disk has no room for a while
 	kinds
 )
 
 // String names the kind.
 func (k Kind) String() string {
-	return [kinds]string{"crash", "crash all", "restart", "pause", "partition", "one-way block", "slow link", "clock jump"}[k]
+	return [kinds]string{"crash", "crash all", "restart", "pause", "partition", "one-way block", "slow link", "clock jump", "full disk"}[k]
 }
 
 // Fault is one entry of a schedule.
@@ -110,7 +111,7 @@ func (p *planner) between(low, high time.Duration) time.Duration {
 
 // kind draws a kind, the common ones more often.
 func (p *planner) kind() Kind {
-	weights := [kinds]int{Crash: 24, CrashAll: 2, Restart: 6, Pause: 10, Partition: 18, OneWay: 12, Degrade: 16, ClockJump: 12}
+	weights := [kinds]int{Crash: 24, CrashAll: 2, Restart: 6, Pause: 10, Partition: 18, OneWay: 12, Degrade: 16, ClockJump: 12, DiskFull: 6}
 	sum := 0
 	for _, w := range weights {
 		sum += w

@@ -35,6 +35,7 @@ type Disk struct {
 	mu       sync.Mutex // guards the fields below
 	mem      *vfs.MemFS
 	injector Injector
+	full     bool
 	boot     int
 }
 
@@ -50,7 +51,7 @@ func (d *Disk) FS() vfs.FS {
 	defer d.mu.Unlock()
 	boot := d.boot
 	check := errorfs.InjectorFunc(func(op Op) error { return d.inject(boot, op) })
-	return fileSystem{FS: errorfs.Wrap(d.mem, check), check: check}
+	return fileSystem{FS: errorfs.Wrap(d.mem, check), check: check, disk: d}
 }
 
 // Inject fails operations of the present boot from now on; nil ends it. A Crash
@@ -70,6 +71,14 @@ func (d *Disk) inject(boot int, op Op) error {
 		return nil
 	}
 	return f(op)
+}
+
+// Fill makes the disk say that it is full, or has room again. Writes still succeed:
+// it is for its users to stop in time.
+func (d *Disk) Fill(full bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.full = full
 }
 
 // Crash replaces the content by what a crash at this moment leaves: all that
@@ -104,6 +113,18 @@ func (d *Disk) Restore(image *vfs.MemFS) {
 type fileSystem struct {
 	vfs.FS
 	check errorfs.Injector
+	disk  *Disk
+}
+
+// GetDiskUsage says how much room there is: a lot, or next to nothing.
+func (f fileSystem) GetDiskUsage(string) (vfs.DiskUsage, error) {
+	f.disk.mu.Lock()
+	defer f.disk.mu.Unlock()
+	const total, left = 1 << 40, 1 << 20
+	if f.disk.full {
+		return vfs.DiskUsage{AvailBytes: left, TotalBytes: total, UsedBytes: total - left}, nil
+	}
+	return vfs.DiskUsage{AvailBytes: total, TotalBytes: total}, nil
 }
 
 // ReuseForWrite renames a file and opens it for writing.
