@@ -1,0 +1,157 @@
+package route
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/google/uuid"
+	"pgregory.net/rapid"
+
+	"github.com/dunlindb/dunlin/hinted/form"
+	"github.com/dunlindb/dunlin/record"
+	"github.com/dunlindb/dunlin/ring"
+	"github.com/dunlindb/dunlin/schema"
+	"github.com/dunlindb/dunlin/token"
+)
+
+// testView is version 5 of a catalog with some members and the built-in tables.
+func testView(tb testing.TB, nodes, factor int) *schema.View {
+	tb.Helper()
+	s := schema.Builtin(factor, "dc1")
+	var all []ring.Member
+	for i := range nodes {
+		address := fmt.Sprintf("10.0.0.%d:7481", i+1)
+		all = append(all, ring.Member{
+			ID: ring.NodeID{byte(i + 1)}, Addresses: ring.Addresses{Internode: address, Gossip: address, HTTP: address, Admin: address},
+			Zone: "z1", Datacenter: "dc1", State: ring.Normal, Voter: true,
+		})
+	}
+	layout := ring.Bootstrap(all[0], 5)
+	if nodes > 1 {
+		var err error
+		if layout, err = layout.Join(5, all[1:], s.Placements()); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	v, err := schema.NewView(schema.Identity{Cluster: uuid.UUID{9}, Version: 5, Sealed: true}, &layout, &s)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return v
+}
+
+// row is a row of a table, at a place on the ring.
+type row struct {
+	table   uint32
+	ordinal uint64
+}
+
+func (r row) key() []byte {
+	b := record.AppendSpacePrefix(nil, r.table, record.SpaceRows)
+	return append(binary.BigEndian.AppendUint64(b, r.ordinal), 0, 1, 'p')
+}
+
+// rowsOf lists what parcels bring to each node.
+func rowsOf(t *rapid.T, parcels []Parcel) map[ring.NodeID][]row {
+	got := map[ring.NodeID][]row{}
+	for _, p := range parcels {
+		n := 0
+		for rest := p.Entries; len(rest) > 0; n++ {
+			key, _, next, err := record.NextEntry(rest)
+			if err != nil {
+				t.Fatal(err)
+			}
+			table, _ := record.KeyTable(key)
+			tok, _ := record.KeyToken(key)
+			got[p.To] = append(got[p.To], row{table, tok.Ordinal()})
+			rest = next
+		}
+		if n != p.Rows || n == 0 {
+			t.Fatalf("a parcel says %d rows and has %d", p.Rows, n)
+		}
+	}
+	return got
+}
+
+// sorted prints rows in any one order: parcels of different sets come as they like.
+func sorted(m map[ring.NodeID][]row) string {
+	for _, rows := range m {
+		slices.SortFunc(rows, func(a, b row) int { return bytes.Compare(a.key(), b.key()) })
+	}
+	return fmt.Sprint(m)
+}
+
+// TestRoute: every row goes exactly where the view has its replicas; rows of no table
+// go nowhere.
+func TestRoute(t *testing.T) {
+	clusters := [][2]int{{1, 1}, {3, 1}, {4, 2}, {5, 3}}
+	views := map[[2]int]*schema.View{}
+	for _, c := range clusters {
+		views[c] = testView(t, c[0], c[1])
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		v := views[rapid.SampledFrom(clusters).Draw(t, "cluster")]
+		target := ring.NodeID{byte(rapid.IntRange(1, 6).Draw(t, "target"))}
+		all := rapid.Bool().Draw(t, "all")
+		h := form.Hint{Version: rapid.Uint64Range(4, 6).Draw(t, "version")}
+		want := map[ring.NodeID][]row{}
+		marks := map[token.RangeID]bool{}
+		lost, dropped := 0, 0
+		for range rapid.IntRange(1, 12).Draw(t, "rows") {
+			r := row{rapid.SampledFrom([]uint32{1, 1, 1, 2, 77}).Draw(t, "table"), rapid.Uint64().Draw(t, "token")}
+			h.Entries = record.AppendEntry(h.Entries, r.key(), []byte("v"))
+			h.Count++
+			table := v.Table(r.table)
+			if table == nil {
+				dropped++
+				continue
+			}
+			id := token.FromOrdinal(r.ordinal).Range()
+			var holders []ring.NodeID
+			for _, m := range v.Ring.Replicas(table.Placement, id) {
+				holders = append(holders, v.Ring.Member(m).ID)
+			}
+			switch {
+			case slices.Contains(holders, target):
+				want[target] = append(want[target], r)
+			case all:
+				for _, holder := range holders {
+					want[holder] = append(want[holder], r)
+				}
+			default:
+				lost++
+				marks[id] = true
+			}
+		}
+		parcels, out := New(v, target, all).Route(&h, nil)
+		if out.Lost != lost || out.Dropped != dropped || out.Corrupt || out.Early != (dropped > 0 && h.Version > 5) {
+			t.Fatalf("%+v; %d lost, %d dropped", out, lost, dropped)
+		}
+		if lost > 0 {
+			if ranges, _ := out.Marks.List(); len(ranges) != len(marks) || !marks[ranges[0]] {
+				t.Fatalf("marked %v, not %v", ranges, marks)
+			}
+		}
+		if got := sorted(rowsOf(t, parcels)); got != sorted(want) {
+			t.Fatalf("got %v, want %v", got, sorted(want))
+		}
+	})
+}
+
+// TestCorrupt entries go nowhere, wherever the damage is.
+func TestCorrupt(t *testing.T) {
+	v := testView(t, 1, 1)
+	good := record.AppendEntry(nil, row{1, 1}.key(), nil)
+	for _, entries := range [][]byte{{200}, record.AppendEntry(nil, []byte("short"), nil), append(bytes.Clone(good), 200)} {
+		parcels, out := New(v, ring.NodeID{2}, true).Route(&form.Hint{Count: 1, Entries: entries}, nil)
+		if len(parcels) > 0 || !out.Corrupt {
+			t.Errorf("%x: %v, %+v", entries, parcels, out)
+		}
+	}
+	if parcels, out := New(v, ring.NodeID{1}, true).Route(&form.Hint{Count: 1, Entries: good}, nil); len(parcels) != 1 || out.Corrupt {
+		t.Errorf("%v, %+v", parcels, out)
+	}
+}
