@@ -84,8 +84,8 @@ type HintQueue struct {
 	Replayed         int64      `json:"replayed"` // hints, since the start of this node
 	BytesPerSecond   float64    `json:"bytes_per_second,omitempty"`
 	RemainingSeconds float64    `json:"remaining_seconds,omitempty"` // at that rate; 0: unknown
-	DamagedSegments  int        `json:"damaged_segments,omitempty"`
-	LastError        string     `json:"last_error,omitempty"` // why the last replay stopped
+	DamagedHints     int64      `json:"damaged_hints,omitempty"`     // of the hints: they cannot be read
+	LastError        string     `json:"last_error,omitempty"`        // why the last replay stopped
 }
 
 // Repair is what anti-entropy has done on this node, and has before it.

@@ -198,8 +198,11 @@ func (h *Handoff) Publish(limit hlc.Timestamp) (hlc.Timestamp, error) {
 	return floor, nil
 }
 
-// Drain returns nil when nothing is kept any more, or says what is left when ctx
-// ends.
+// ErrDamaged says that the counted hints that are left cannot be read.
+var ErrDamaged = errors.New("hinted: the hints that are left are damaged and cannot be replayed")
+
+// Drain returns nil when nothing is kept any more, in memory or on disk; ErrDamaged
+// when nothing of what is left can be read; or what is left when ctx ends.
 func (h *Handoff) Drain(ctx context.Context) error {
 	for {
 		h.mu.Lock()
@@ -208,11 +211,14 @@ func (h *Handoff) Drain(ctx context.Context) error {
 		}
 		changed := h.changed
 		h.mu.Unlock()
+		// The buffer first: from it hints go to the queues, never back.
 		buffered := h.buffer.size(Plain) + h.buffer.size(Counted)
-		h.mu.Lock()
-		left := h.stored[Plain].hints + h.stored[Counted].hints
-		h.mu.Unlock()
-		if buffered == 0 && left == 0 {
+		left, damaged, running := h.left()
+		switch {
+		case buffered > 0 || running || left > damaged:
+		case damaged > 0:
+			return fmt.Errorf("%w: %d", ErrDamaged, damaged)
+		default:
 			return nil
 		}
 		select {
@@ -221,6 +227,23 @@ func (h *Handoff) Drain(ctx context.Context) error {
 			return fmt.Errorf("hinted: %d hints are not replayed yet: %w", left, ctx.Err())
 		}
 	}
+}
+
+// left counts the hints of all queues, those of them in damaged segments, and says
+// whether any are being replayed.
+func (h *Handoff) left() (hints, damaged int64, running bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, q := range h.order {
+		running = running || q.running
+		hints += q.hints
+		for _, s := range q.segments {
+			if s.damaged {
+				damaged += s.hints
+			}
+		}
+	}
+	return hints, damaged, running
 }
 
 // shrunk wakes Drain. h.mu is held.

@@ -124,6 +124,7 @@ func (r *replay) ended(start time.Time, err error) {
 	h.mu.Lock()
 	q.running = false
 	q.progress.end()
+	h.shrunk()
 	again := len(q.segments) > 0
 	switch {
 	case err == nil || errors.Is(err, errAway):

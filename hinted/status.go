@@ -22,7 +22,7 @@ type QueueStatus struct {
 	Replayed           int64         // hints since the start of this node
 	Rate               float64       // bytes a second, over about the last ten seconds of replay
 	Remaining          time.Duration // at that rate; 0: not known
-	Damaged            int           // segments that cannot be read
+	Damaged            int64         // of the hints: in segments that cannot be read
 	LastError          string        // why the last replay stopped, if it had to
 }
 
@@ -61,7 +61,7 @@ func (q *queue) status() QueueStatus {
 	}
 	for _, seg := range q.segments {
 		if seg.damaged {
-			s.Damaged++
+			s.Damaged += seg.hints
 		}
 	}
 	if q.progress.err != nil {

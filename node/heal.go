@@ -145,7 +145,7 @@ func (n *Node) Hints() admin.Hints {
 func hintQueue(q hinted.QueueStatus) admin.HintQueue {
 	out := admin.HintQueue{
 		Hints: q.Hints, Rows: q.Rows, Bytes: q.Bytes, Replaying: q.Replaying, Replayed: q.Replayed,
-		BytesPerSecond: q.Rate, RemainingSeconds: q.Remaining.Seconds(), DamagedSegments: q.Damaged, LastError: q.LastError,
+		BytesPerSecond: q.Rate, RemainingSeconds: q.Remaining.Seconds(), DamagedHints: q.Damaged, LastError: q.LastError,
 	}
 	if !q.Oldest.IsZero() {
 		out.Oldest = &q.Oldest

@@ -63,9 +63,10 @@ func drainHints(ctx context.Context, out io.Writer, c *client.Admin, raw json.Ra
 		if err := json.Unmarshal(raw, &h); err != nil {
 			return fmt.Errorf("hints drain: read the answer: %w", err)
 		}
-		hints, bytes := int64(0), int64(0)
+		hints, damaged, bytes := int64(0), int64(0), int64(0)
 		for _, t := range h.Targets {
 			hints, bytes = hints+t.Plain.Hints+t.Counted.Hints, bytes+t.Plain.Bytes+t.Counted.Bytes
+			damaged += t.Plain.DamagedHints + t.Counted.DamagedHints
 		}
 		if hints != last {
 			fmt.Fprintf(out, "%d hints left, %s\n", hints, bytesText(uint64(bytes)))
@@ -73,6 +74,10 @@ func drainHints(ctx context.Context, out io.Writer, c *client.Admin, raw json.Ra
 		}
 		if hints == 0 || !wait {
 			return nil
+		}
+		if hints == damaged {
+			return fmt.Errorf("hints drain: the %d hints that are left are damaged and cannot be replayed; "+
+				"what they acknowledged is lost unless other replicas have it", damaged)
 		}
 		select {
 		case <-ctx.Done():
