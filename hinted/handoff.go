@@ -229,8 +229,8 @@ func (h *Handoff) Drain(ctx context.Context) error {
 	}
 }
 
-// left counts the hints of all queues, those of them in damaged segments, and says
-// whether any are being replayed.
+// left counts the hints of all queues, and those of them that are stuck in damaged
+// segments, and says whether any are being replayed.
 func (h *Handoff) left() (hints, damaged int64, running bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -238,7 +238,7 @@ func (h *Handoff) left() (hints, damaged int64, running bool) {
 		running = running || q.running
 		hints += q.hints
 		for _, s := range q.segments {
-			if s.damaged {
+			if s.damaged && q.id.class == Counted { // plain ones are about to go
 				damaged += s.hints
 			}
 		}
