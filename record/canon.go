@@ -3,7 +3,6 @@ package record
 import (
 	"bytes"
 	"math"
-	"slices"
 )
 
 // Never is later than every deletion and expiry.
@@ -18,9 +17,17 @@ type Canon struct {
 	// Purge is the purge point in Unix seconds: deletions made and data expired at
 	// or before it do not count. 0: all count.
 	Purge int64
+	// Expired lets values of cells go that expired at or before it, in Unix seconds,
+	// up to their hashes; 0: none. It changes no digest.
+	Expired int64
 	// Oldest is the smallest deletion or expiry that was counted: a purge point
 	// from there on changes what was digested. It is the caller's to reset, to Never.
 	Oldest int64
+	// Expires is the smallest expiry of a cell that still has its value. It is the
+	// caller's to reset, to Never.
+	Expires int64
+	// Loose says of the last key that PurgeHead or PurgeRow would leave less of it.
+	Loose bool
 
 	digester Digester
 	head     []byte // the fragment that digester's head aliases
@@ -42,12 +49,9 @@ func (c *Canon) SetHead(fragment []byte) error {
 func (c *Canon) Head(key, fragment []byte) (sum Digest, ok bool, err error) {
 	d := &c.digester
 	d.Reset()
-	if err := DecodeHead(fragment, &d.head); err != nil {
+	if err := c.takeHead(fragment); err != nil {
 		return Digest{}, false, err
 	}
-	d.head.Static.hide(d.head.StaticShadow())
-	c.purgeHead()
-	c.purgeRow(&d.head.Static)
 	if d.head.IsZero() {
 		return Digest{}, false, nil
 	}
@@ -68,11 +72,9 @@ func (c *Canon) Head(key, fragment []byte) (sum Digest, ok bool, err error) {
 func (c *Canon) Row(key, suffix, fragment []byte) (sum Digest, ok bool, err error) {
 	d := &c.digester
 	d.sum.Reset()
-	if err := DecodeRow(fragment, &d.row); err != nil {
+	if err := c.takeRow(suffix, fragment); err != nil {
 		return Digest{}, false, err
 	}
-	d.row.hide(d.head.ShadowAt(suffix))
-	c.purgeRow(&d.row)
 	if d.row.IsZero() {
 		return Digest{}, false, nil
 	}
@@ -82,35 +84,6 @@ func (c *Canon) Row(key, suffix, fragment []byte) (sum Digest, ok bool, err erro
 	d.scratch = d.row.Append(d.scratch[:0])
 	d.add(key, d.scratch)
 	return d.Sum(), true, nil
-}
-
-// purgeHead drops the deletions that the purge point has passed. They hide rows
-// all the same (SetHead), for as long as some replica has them.
-func (c *Canon) purgeHead() {
-	if c.Purge <= 0 {
-		return
-	}
-	h := &c.digester.head
-	if h.Deletion.Seconds <= c.Purge {
-		h.Deletion = Deletion{}
-	}
-	h.Ranges = slices.DeleteFunc(h.Ranges, func(r RangeTombstone) bool { return r.Deletion.Seconds <= c.Purge })
-}
-
-// purgeRow drops the deletions and the expired data that the purge point has passed.
-func (c *Canon) purgeRow(r *Row) {
-	if c.Purge <= 0 {
-		return
-	}
-	if r.Deletion.Seconds <= c.Purge {
-		r.Deletion = Deletion{}
-	}
-	if r.Liveness.TTL > 0 && r.Liveness.Expiry <= c.Purge {
-		r.Liveness = Liveness{}
-	}
-	r.Cells = slices.DeleteFunc(r.Cells, func(cell Cell) bool {
-		return cell.rank() != plain && cell.Expiry <= c.Purge
-	})
 }
 
 // age lowers Oldest to a time, unless there is none.
@@ -124,7 +97,11 @@ func (c *Canon) ageRow(r *Row) {
 	c.age(r.Deletion.IsZero(), r.Deletion.Seconds)
 	c.age(r.Liveness.TTL == 0, r.Liveness.Expiry)
 	for i := range r.Cells {
-		c.age(r.Cells[i].rank() == plain, r.Cells[i].Expiry)
+		cell := &r.Cells[i]
+		c.age(cell.rank() == plain, cell.Expiry)
+		if cell.rank() == expiring && !cell.Hashed {
+			c.Expires = min(c.Expires, cell.Expiry)
+		}
 	}
 }
 

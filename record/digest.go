@@ -82,14 +82,16 @@ func (d *Digester) Sum() Digest {
 // shrink replaces the values of expiring cells by their hashes.
 func (d *Digester) shrink(r *Row) {
 	for i := range r.Cells {
-		c := &r.Cells[i]
-		if c.rank() != expiring || c.Hashed {
-			continue
+		if c := &r.Cells[i]; c.rank() == expiring && !c.Hashed {
+			d.shrinkCell(c)
 		}
-		h := c.hash()
-		d.hashes = append(d.hashes, h[:]...)
-		c.Value, c.Hashed = d.hashes[len(d.hashes)-hashSize:], true
 	}
+}
+
+func (d *Digester) shrinkCell(c *Cell) {
+	h := c.hash()
+	d.hashes = append(d.hashes, h[:]...)
+	c.Value, c.Hashed = d.hashes[len(d.hashes)-hashSize:], true
 }
 
 func (d *Digester) add(key, value []byte) {

@@ -88,10 +88,12 @@ func (l Leaf) Heads() Leaf { return Leaf{Range: l.Range, Table: l.Table, Space: 
 // LeafContent is what a leaf holds in canonical form. Replicas with equal Sum and
 // Keys hold the same.
 type LeafContent struct {
-	Sum    Digest // of the keys' digests: a sum modulo 2^128, so in any order
-	Keys   uint64 // that say something
-	Bytes  uint64 // of all keys and fragments as they are stored here; not compared
-	Oldest int64  // a purge point from there on changes Sum; Never if none does
+	Sum   Digest // of the keys' digests: a sum modulo 2^128, so in any order
+	Keys  uint64 // that say something
+	Bytes uint64 // of all keys and fragments as they are stored here; not compared
+	// Oldest: a purge point from there on changes Sum; Never if none does. Expires:
+	// values of cells have expired from there on; Never if none do. Not compared.
+	Oldest, Expires int64
 }
 
 // Equal reports whether two replicas' leaves hold the same.
