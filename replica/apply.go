@@ -115,6 +115,10 @@ func (p *part) Stage(b *storage.Batch) {
 		a.refuse(transport.Verdict{Code: transport.Expired, Detail: "the deadline passed in the queue"})
 		return
 	}
+	if a.group.Born <= c.fence && c.fence > 0 {
+		p.late()
+		return
+	}
 	if c.view != a.view || a.group.Version < c.view.Ring.MaxChangedAt() {
 		if v := p.fence(c.view); v.Code != transport.OK {
 			a.refuse(v)

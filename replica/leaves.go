@@ -20,7 +20,7 @@ const (
 	leafPrefixEnd = "\x00\x00\x00\x00leaf0" // '0' follows '/'
 	leafComplete  = "\x00\x00\x00\x00leaves complete"
 
-	leafVersion = 1
+	leafVersion = 2 // 1 had no Expires
 	leafDirty   = 0
 	leafClean   = 1
 )
@@ -33,7 +33,7 @@ func appendCleanRecord(dst []byte, c *record.LeafContent) []byte {
 	dst = append(append(dst, leafVersion, leafClean), c.Sum[:]...)
 	dst = binary.AppendUvarint(dst, c.Keys)
 	dst = binary.AppendUvarint(dst, c.Bytes)
-	return binary.AppendVarint(dst, c.Oldest)
+	return binary.AppendVarint(binary.AppendVarint(dst, c.Oldest), c.Expires)
 }
 
 // parseCleanRecord reads the content of a clean leaf. false: it is dirty, or
@@ -50,9 +50,14 @@ func parseCleanRecord(b []byte) (c record.LeafContent, clean bool) {
 		}
 		*field, b = v, b[n:]
 	}
-	v, n := binary.Varint(b)
-	c.Oldest = v
-	return c, n > 0 && n == len(b)
+	for _, field := range []*int64{&c.Oldest, &c.Expires} {
+		v, n := binary.Varint(b)
+		if n <= 0 {
+			return c, false
+		}
+		*field, b = v, b[n:]
+	}
+	return c, len(b) == 0
 }
 
 // LeafRange tells of a range, at the cost of two loads, how often the records of

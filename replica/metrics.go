@@ -13,6 +13,10 @@ type metrics struct {
 	appliedRows   prometheus.Counter
 	appliedBytes  prometheus.Counter
 	retiredRows   prometheus.Counter
+	lateRows      prometheus.Counter
+	purgedKeys    prometheus.Counter
+	purgedBytes   prometheus.Counter
+	fence         prometheus.Gauge
 	refusedGroups [transport.Unreachable + 1]prometheus.Counter // by code
 	refusedReads  *prometheus.CounterVec
 	catchUps      prometheus.Counter
@@ -32,6 +36,9 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		appliedRows:  counter("applied_rows_total", "Rows applied and synced, repeated ones included."),
 		appliedBytes: counter("applied_bytes_total", "Bytes of keys and fragments applied and synced."),
 		retiredRows:  counter("retired_rows_total", "Rows dropped because they lie below their table's retention floor."),
+		lateRows:     counter("late_rows_total", "Rows refused because they were born at or below the fence; anti-entropy has carried them."),
+		purgedKeys:   counter("purged_keys_total", "Rows and heads of which deletions, deleted or expired data were dropped."),
+		purgedBytes:  counter("purged_bytes_total", "Bytes of keys and fragments that purging has dropped."),
 		catchUps:     counter("catalog_waits_total", "Requests that waited for this node's catalog to catch up."),
 		corrupt:      counter("corrupt_reads_total", "Reads and scans that met corrupt data and were refused."),
 		readRows:     counter("read_rows_total", "Visible rows found by reads and scans."),
@@ -45,6 +52,9 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	m.version = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "dunlin_replica_catalog_version", Help: "Catalog version that the replica serves by.",
 	})
+	m.fence = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "dunlin_replica_fence_seconds", Help: "The fence, in Unix seconds: groups born at or before it are refused.",
+	})
 	duration := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:                            "dunlin_replica_request_duration_seconds",
 		Help:                            "Time that reads, digests and scans took on this replica, waiting for the catalog included.",
@@ -54,7 +64,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		NativeHistogramMinResetDuration: time.Hour,
 	}, []string{"op"})
 	for _, c := range []prometheus.Collector{
-		m.appliedRows, m.appliedBytes, m.retiredRows, m.catchUps, m.corrupt, m.readRows, refused, m.refusedReads, m.version, duration,
+		m.appliedRows, m.appliedBytes, m.retiredRows, m.lateRows, m.purgedKeys, m.purgedBytes, m.fence, m.catchUps, m.corrupt, m.readRows, refused, m.refusedReads, m.version, duration,
 	} {
 		if err := r.Register(c); err != nil {
 			return nil, err

@@ -111,7 +111,16 @@ type logLimit struct {
 	skipped int
 }
 
+// log writes an error.
 func (l *logLimit) log(logger *slog.Logger, text string, args ...any) {
+	l.write(logger, slog.LevelError, text, args...)
+}
+
+func (l *logLimit) warn(logger *slog.Logger, text string, args ...any) {
+	l.write(logger, slog.LevelWarn, text, args...)
+}
+
+func (l *logLimit) write(logger *slog.Logger, level slog.Level, text string, args ...any) {
 	l.mu.Lock()
 	now := time.Now()
 	if now.Sub(l.last) < time.Second {
@@ -122,5 +131,5 @@ func (l *logLimit) log(logger *slog.Logger, text string, args ...any) {
 	skipped := l.skipped
 	l.last, l.skipped = now, 0
 	l.mu.Unlock()
-	logger.Error(text, append(args, "skipped_lines", skipped)...)
+	logger.Log(context.Background(), level, text, append(args, "skipped_lines", skipped)...)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/dunlindb/dunlin/hlc"
 	"github.com/dunlindb/dunlin/ring"
 	"github.com/dunlindb/dunlin/schema"
 	"github.com/dunlindb/dunlin/storage"
@@ -54,6 +55,9 @@ type Replica struct {
 	metrics *metrics
 	applies sync.Pool // of *apply
 
+	fence   atomic.Int64  // hlc.Timestamp; groups born at or below it are refused
+	raising chan struct{} // one slot: one RaiseFence at a time
+
 	// adopted is the view that every committer serves by; nil before the first.
 	adopted  atomic.Pointer[schema.View]
 	adopting chan struct{} // one slot: one Adopt at a time
@@ -71,13 +75,14 @@ type Replica struct {
 	mu     sync.Mutex // guards closed, and waiting's Add against its Wait
 	closed bool
 
-	corrupt logLimit
+	corrupt, late logLimit
 }
 
 // committer is the state of one of storage's committers.
 type committer struct {
 	view   *schema.View
 	floors bool // some table of the view has a retention floor
+	fence  hlc.Timestamp
 	marks  *marks
 }
 
@@ -89,6 +94,7 @@ func New(cfg Config, env Env) (*Replica, error) {
 	r := &Replica{
 		cfg: cfg, env: env, engine: env.Engine,
 		adopting:   make(chan struct{}, 1),
+		raising:    make(chan struct{}, 1),
 		committers: make([]committer, env.Engine.Committers()),
 		leaves:     &rangeMarks{},
 		removed:    map[uint32]uint32{},
@@ -104,6 +110,9 @@ func New(cfg Config, env Env) (*Replica, error) {
 	}
 	if err := r.loadLeaves(r.ctx); err != nil {
 		return nil, fmt.Errorf("replica: load what is known of leaves: %w", err)
+	}
+	if err := r.loadFence(); err != nil {
+		return nil, fmt.Errorf("replica: load the fence: %w", err)
 	}
 	if env.View == nil || env.View() == nil {
 		return r, nil

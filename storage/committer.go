@@ -36,15 +36,15 @@ func (b *Batch) Merge(key, value []byte) {
 	}
 }
 
-// Set replaces the value of a key below all tables (table id 0), where replicas
-// keep what must be committed with rows.
+// Set replaces the value of a key: below all tables (table id 0), where replicas
+// keep what must be committed with rows, or of a row in Rewrite.
 func (b *Batch) Set(key, value []byte) {
 	if err := b.b.Set(key, value, nil); err != nil && b.failed == nil {
 		b.failed = err
 	}
 }
 
-// Delete removes a key below all tables.
+// Delete removes a key, of those that Set may replace.
 func (b *Batch) Delete(key []byte) {
 	if err := b.b.Delete(key, nil); err != nil && b.failed == nil {
 		b.failed = err
@@ -362,4 +362,26 @@ func (e *Engine) Between(ctx context.Context, committer int, f func() error) err
 		}
 		return <-x.done
 	}
+}
+
+// Rewrite runs f between two batches of a committer, as Between does, and commits
+// what it staged before anything else is staged: so what f has read of the
+// committer's ranges is what it replaces. The batch is durable with the next write
+// that is synced, and is taken while the disk is full, since it frees space.
+func (e *Engine) Rewrite(ctx context.Context, committer int, f func(b *Batch) error) error {
+	return e.Between(ctx, committer, func() error {
+		b := &Batch{b: e.rows.NewBatch(), windows: e.windows, failed: e.stopped()}
+		err := f(b)
+		if err == nil {
+			err = b.failed
+		}
+		if err != nil || b.b.Empty() {
+			_ = b.b.Close() // closing only returns it to its pool
+			return err
+		}
+		if err := e.rows.Apply(b.b, pebble.NoSync); err != nil {
+			return fmt.Errorf("storage: rewrite: %w", err)
+		}
+		return b.b.Close()
+	})
 }
