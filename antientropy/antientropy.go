@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/dunlindb/dunlin/antientropy/message"
+	"github.com/dunlindb/dunlin/antientropy/purge"
 	"github.com/dunlindb/dunlin/antientropy/tree"
 	"github.com/dunlindb/dunlin/hlc"
 	"github.com/dunlindb/dunlin/record"
@@ -40,6 +41,18 @@ type Marks interface {
 	RotateLeaves(ctx context.Context) error
 }
 
+// Purger drops what may go of this node's rows: *replica.Replica.
+type Purger interface {
+	purge.Fences
+	// PurgeRows drops what may go of rows of one range, in key order, as they are now.
+	PurgeRows(ctx context.Context, id token.RangeID, keys [][]byte, form record.PurgeForm) (record.Purged, error)
+	// PurgeHead does so with a head, if it still is what it was.
+	PurgeHead(ctx context.Context, id token.RangeID, key, was []byte, form record.PurgeForm) (record.Purged, error)
+}
+
+// Hints is what this node keeps for others: *hinted.Handoff.
+type Hints = purge.Hints
+
 // Clock is this node's clock: *hlc.Clock.
 type Clock interface {
 	Now() (hlc.Timestamp, error)
@@ -52,6 +65,8 @@ type Env struct {
 	Self    ring.NodeID
 	Replica Replica
 	Marks   Marks
+	Purger  Purger
+	Hints   Hints // nil: none are kept
 	Engine  *storage.Engine
 	Clock   Clock
 	// Call asks a peer's Handle, at most until ctx ends. An error of Handle comes
@@ -67,8 +82,8 @@ func (e *Env) validate() error {
 	switch {
 	case e.Self == ring.NodeID{}:
 		return errors.New("antientropy: Env.Self is not set")
-	case e.Replica == nil || e.Marks == nil || e.Engine == nil:
-		return errors.New("antientropy: Env.Replica, Env.Marks and Env.Engine are needed")
+	case e.Replica == nil || e.Marks == nil || e.Purger == nil || e.Engine == nil:
+		return errors.New("antientropy: Env.Replica, Env.Marks, Env.Purger and Env.Engine are needed")
 	case e.Clock == nil || e.Call == nil:
 		return errors.New("antientropy: Env.Clock and Env.Call are needed")
 	case e.Logger == nil || e.Registerer == nil:
@@ -83,6 +98,7 @@ type AntiEntropy struct {
 	cfg     Config
 	env     Env
 	metrics *metrics
+	purge   *purge.Keeper
 	walks   sync.Pool     // of *tree.Walker
 	serving chan struct{} // slots of answers that read rows
 	served  *served
@@ -120,7 +136,12 @@ func New(cfg Config, env Env) (*AntiEntropy, error) {
 		served: newServed(cfg.Serving), ledger: ledger{},
 	}
 	a.plan.peers, a.plan.hash.corrupt = map[ring.NodeID]*peer{}, map[record.Leaf]struct{}{}
-	return a, nil
+	var err error
+	a.purge, err = purge.New(cfg.Purge, purge.Env{
+		Self: env.Self, Fences: env.Purger, Hints: env.Hints, Ledger: a, Meta: env.Engine.Meta(), Clock: env.Clock,
+		Call: a.call, Alive: env.Alive, Logger: env.Logger, Registerer: env.Registerer,
+	})
+	return a, err
 }
 
 // Wake receives when Step has become urgent.
@@ -145,13 +166,17 @@ func (a *AntiEntropy) end(p pair) {
 
 // walk visits the keys of a span with a pooled walker, within a piece, and counts
 // them.
-func (a *AntiEntropy) walk(s tree.Span, see tree.Visit) (tree.Walked, error) {
+func (a *AntiEntropy) walk(s tree.Span, f tree.Form, see tree.Visit) (tree.Walked, error) {
 	w, ok := a.walks.Get().(*tree.Walker)
 	if !ok {
 		w = tree.NewWalker(a.env.Engine)
 	}
 	defer a.walks.Put(w)
-	at, err := w.Walk(s, tree.Limits{Rows: a.cfg.PieceRows, Time: a.cfg.PieceTime}, see)
+	limits := tree.Limits{Rows: a.cfg.PieceRows, Time: a.cfg.PieceTime}
+	if f.Expired > 0 {
+		limits.Loose = looseMax
+	}
+	at, err := w.Walk(s, f, limits, see)
 	a.metrics.rowsRead.Add(float64(at.Rows))
 	if errors.Is(err, storage.ErrCorrupt) {
 		a.metrics.corrupt.Inc()

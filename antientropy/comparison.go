@@ -116,7 +116,7 @@ func (c *comparison) descend(ctx context.Context) error {
 // list compares the next keys of the chosen buckets, as far as both sides come
 // with their walks.
 func (c *comparison) list(ctx context.Context) error {
-	ours, err := c.a.list(tree.Span{Leaf: c.head.Leaf, After: c.after}, &c.chosen)
+	ours, err := c.a.list(tree.Span{Leaf: c.head.Leaf, After: c.after}, c.head.Form(), &c.chosen)
 	if err != nil {
 		return err
 	}

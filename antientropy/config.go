@@ -3,6 +3,8 @@ package antientropy
 import (
 	"fmt"
 	"time"
+
+	"github.com/dunlindb/dunlin/antientropy/purge"
 )
 
 // Config says how hard anti-entropy tries.
@@ -33,6 +35,8 @@ type Config struct {
 	BackoffMin, BackoffMax time.Duration
 	// Persist is the least time between two writes of what was verified.
 	Persist time.Duration
+	// Purge says when deletions and expired data go.
+	Purge purge.Config
 }
 
 // DefaultConfig takes three hundredths of a core.
@@ -42,7 +46,7 @@ func DefaultConfig() Config {
 		Share: 0.03, HurryShare: 0.25,
 		PieceRows: 10_000, PieceTime: 25 * time.Millisecond, AnswerBytes: 512 << 10, Serving: 2,
 		CallTimeout: 10 * time.Second, BackoffMin: time.Second, BackoffMax: time.Minute,
-		Persist: 30 * time.Second,
+		Persist: 30 * time.Second, Purge: purge.DefaultConfig(),
 	}
 }
 
@@ -71,5 +75,5 @@ func (c Config) Validate() error {
 	case c.BackoffMax < c.BackoffMin:
 		return fmt.Errorf("antientropy: BackoffMax is %s, below BackoffMin %s", c.BackoffMax, c.BackoffMin)
 	}
-	return nil
+	return c.Purge.Validate()
 }

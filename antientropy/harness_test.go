@@ -166,7 +166,7 @@ func (c *cluster) open(tb testing.TB, n *node) {
 	clock := hlc.New(time.Now, 0, time.Hour)
 	clock.Raise(hlc.FromTime(time.Now().Add(1e6 * time.Hour)))
 	n.ae, err = New(c.cfg, Env{
-		Self: nodeID(n.number), Replica: n.Replica, Marks: n.Replica, Engine: n.engine, Clock: clock,
+		Self: nodeID(n.number), Replica: n.Replica, Marks: n.Replica, Purger: n.Replica, Engine: n.engine, Clock: clock,
 		Call: func(ctx context.Context, to ring.NodeID, kind string, body []byte) ([]byte, error) {
 			return c.call(ctx, n.number, int(to[0])-1, kind, body)
 		},
@@ -242,7 +242,7 @@ func (n *node) steps(tb testing.TB, most int) {
 func (n *node) apply(tb testing.TB, entries ...[]byte) {
 	tb.Helper()
 	done := make(verdicts, 1)
-	n.Apply(nodeID(0), transport.Group{Version: n.View().Version, Count: len(entries), Entries: bytes.Join(entries, nil)}, time.Time{}, done, 0)
+	n.Apply(nodeID(0), transport.Group{Version: n.View().Version, Born: hlc.FromTime(time.Now()), Count: len(entries), Entries: bytes.Join(entries, nil)}, time.Time{}, done, 0)
 	if v := <-done; v.Code != transport.OK {
 		tb.Fatalf("apply: %v", v.Err())
 	}
@@ -259,7 +259,7 @@ func (n *node) content(tb testing.TB) map[string]record.Digest {
 			tb.Fatal(err)
 		}
 		for _, l := range leaves {
-			_, err := w.Walk(tree.Span{Leaf: l.Leaf}, everything, func(key, _ []byte, sum record.Digest, counts bool) bool {
+			_, err := w.Walk(tree.Span{Leaf: l.Leaf}, tree.Form{}, everything, func(key, _ []byte, sum record.Digest, counts bool) bool {
 				if counts {
 					all[string(key)] = sum
 				}
@@ -284,7 +284,7 @@ func (n *node) checkClean(tb testing.TB) (clean int) {
 		}
 		for _, l := range leaves {
 			var fresh record.LeafContent
-			if _, err := w.Walk(tree.Span{Leaf: l.Leaf}, everything, func(_, _ []byte, sum record.Digest, counts bool) bool {
+			if _, err := w.Walk(tree.Span{Leaf: l.Leaf}, tree.Form{}, everything, func(_, _ []byte, sum record.Digest, counts bool) bool {
 				if counts {
 					fresh.Add(sum)
 				}

@@ -30,7 +30,9 @@ type hashing struct {
 	pass    time.Time     // when the next one may begin
 	todo    []record.Leaf
 	current *record.LeafCut
+	form    tree.Form
 	after   []byte
+	sweep   sweep            // of the current leaf, if it has heads that may go
 	hashed  []record.LeafCut // not recorded
 	since   time.Time        // when the first of them was hashed
 	corrupt map[record.Leaf]struct{}
@@ -57,22 +59,49 @@ func (a *AntiEntropy) hash(ctx context.Context, v *schema.View) (worked bool, er
 	if h.current == nil {
 		leaf := h.todo[0]
 		h.todo = h.todo[1:]
+		if !a.wanted(v, leaf) {
+			return true, nil // not any more
+		}
 		ticket, err := a.env.Marks.CutLeaf(ctx, leaf)
 		if err != nil {
 			return true, err
 		}
-		h.current, h.after = &record.LeafCut{Leaf: leaf, Ticket: ticket}, nil
-		h.current.Oldest = record.Never
+		h.current, h.after, h.sweep = &record.LeafCut{Leaf: leaf, Ticket: ticket}, nil, sweep{}
+		h.current.Oldest, h.current.Expires = record.Never, record.Never
+		h.form = tree.Form{PurgeForm: a.purgeForm(v, leaf)}
 	}
-	return true, a.hashPiece()
+	if len(h.sweep.heads) > 0 {
+		err = a.sweepPiece(ctx)
+	} else {
+		err = a.hashPiece(ctx)
+	}
+	return true, a.unreadable(err)
 }
 
-// hashPiece reads one piece of the current leaf. A leaf that cannot be read stays
-// dirty, and is tried again in the next pass.
-func (a *AntiEntropy) hashPiece() error {
+// unreadable leaves a leaf that cannot be read or purged as it was; it is tried
+// again in the next pass.
+func (a *AntiEntropy) unreadable(err error) error {
+	h := &a.plan.hash
+	if err == nil {
+		return nil
+	}
+	c := h.current
+	h.current = nil
+	if !errors.Is(err, storage.ErrCorrupt) {
+		return err
+	}
+	if _, told := h.corrupt[c.Leaf]; !told && len(h.corrupt) < corruptMax {
+		h.corrupt[c.Leaf] = struct{}{}
+		a.env.Logger.Error("anti-entropy: a leaf cannot be read and is not compared", "table", c.Table, "range", c.Range, "error", err)
+	}
+	return nil
+}
+
+// hashPiece reads one piece of the current leaf, and drops what may go of it.
+func (a *AntiEntropy) hashPiece(ctx context.Context) error {
 	h := &a.plan.hash
 	c := h.current
-	at, err := a.walk(tree.Span{Leaf: c.Leaf, After: h.after}, func(key, fragment []byte, sum record.Digest, counts bool) bool {
+	at, err := a.walk(tree.Span{Leaf: c.Leaf, After: h.after}, h.form, func(key, fragment []byte, sum record.Digest, counts bool) bool {
 		c.Bytes += uint64(len(key) + len(fragment))
 		if counts {
 			c.LeafContent.Add(sum)
@@ -80,27 +109,33 @@ func (a *AntiEntropy) hashPiece() error {
 		return true
 	})
 	if err != nil {
-		h.current = nil
-		if !errors.Is(err, storage.ErrCorrupt) {
-			return err
-		}
-		if _, told := h.corrupt[c.Leaf]; !told && len(h.corrupt) < corruptMax {
-			h.corrupt[c.Leaf] = struct{}{}
-			a.env.Logger.Error("anti-entropy: a leaf cannot be read and is not compared", "table", c.Table, "range", c.Range, "error", err)
-		}
-		return nil
+		return err
 	}
 	delete(h.corrupt, c.Leaf)
-	c.Oldest = min(c.Oldest, at.Oldest)
-	if h.after = at.Through; h.after != nil {
-		return nil
+	c.Oldest, c.Expires = min(c.Oldest, at.Oldest), min(c.Expires, at.Expires)
+	h.after = at.Through
+	if c.Space == record.SpaceHeads {
+		if h.sweep = (sweep{keys: at.Loose, heads: at.Heads}); len(at.Heads) > 0 {
+			return nil // first the rows that they hide
+		}
+	} else if err := a.purgeRows(ctx, c, at.Loose); err != nil {
+		return err
+	}
+	a.hashedPiece()
+	return nil
+}
+
+// hashedPiece ends a piece, and the leaf if it was the last.
+func (a *AntiEntropy) hashedPiece() {
+	h := &a.plan.hash
+	if h.after != nil {
+		return
 	}
 	if len(h.hashed) == 0 {
 		h.since = time.Now()
 	}
-	h.hashed, h.current = append(h.hashed, *c), nil
+	h.hashed, h.current = append(h.hashed, *h.current), nil
 	a.metrics.leaves.Inc()
-	return nil
 }
 
 // keep records what was hashed.
@@ -127,7 +162,12 @@ func (a *AntiEntropy) findDirty(ctx context.Context, v *schema.View) (looked boo
 		id := h.id
 		h.id = (h.id + 1) % token.Ranges
 		if _, dirty := a.env.Marks.LeafRange(id); dirty == 0 {
-			continue
+			if loose, err := a.loose(ctx, v, id); err != nil || !loose {
+				if err != nil {
+					return true, err
+				}
+				continue
+			}
 		}
 		looks++
 		leaves, err := a.env.Marks.Leaves(ctx, id)
@@ -137,7 +177,11 @@ func (a *AntiEntropy) findDirty(ctx context.Context, v *schema.View) (looked boo
 		urgent := a.plan.urgent(id)
 		for i := range leaves {
 			l := &leaves[i]
-			if !l.Clean && (urgent || !l.Recent) && a.wanted(v, l.Leaf) {
+			due := urgent || !l.Recent
+			if l.Clean {
+				due = a.looseLeaf(v, l)
+			}
+			if due && a.wanted(v, l.Leaf) {
 				h.todo = append(h.todo, l.Leaf)
 			}
 		}

@@ -24,12 +24,13 @@ type account struct {
 	epoch    message.Epoch // of the view that it is right for
 	opened   hlc.Timestamp // when it was first wanted
 	verified [token.Ranges]hlc.Timestamp
-	changed  bool // since it was persisted
+	levels   [token.Ranges]hlc.Timestamp // purge.Keeper's Level of the peer then
+	changed  bool                        // since it was persisted
 }
 
 const (
-	accountVersion = 1
-	accountSize    = 1 + 8*(3+token.Ranges)
+	accountVersion = 2 // 1 had no levels
+	accountSize    = 1 + 8*(3+2*token.Ranges)
 )
 
 func (k accountKey) metaKey() string {
@@ -41,8 +42,9 @@ func (a *account) encode() []byte {
 	b = binary.BigEndian.AppendUint64(append(b, accountVersion), a.epoch.Generation)
 	b = binary.BigEndian.AppendUint64(b, a.epoch.Version)
 	b = binary.BigEndian.AppendUint64(b, uint64(a.opened))
-	for _, ts := range a.verified {
-		b = binary.BigEndian.AppendUint64(b, uint64(ts))
+	for i := range a.verified {
+		b = binary.BigEndian.AppendUint64(b, uint64(a.verified[i]))
+		b = binary.BigEndian.AppendUint64(b, uint64(a.levels[i]))
 	}
 	return b
 }
@@ -60,7 +62,7 @@ func decodeAccount(b []byte) (*account, bool) {
 	b = b[1:]
 	a := &account{epoch: message.Epoch{Generation: next(), Version: next()}, opened: hlc.Timestamp(next())}
 	for i := range a.verified {
-		a.verified[i] = hlc.Timestamp(next())
+		a.verified[i], a.levels[i] = hlc.Timestamp(next()), hlc.Timestamp(next())
 	}
 	return a, true
 }
@@ -70,7 +72,7 @@ func decodeAccount(b []byte) (*account, bool) {
 func (a *account) renew(v *schema.View) {
 	for id := range token.RangeID(token.Ranges) {
 		if a.epoch.Generation != v.Generation || v.Ring.ChangedAt(id) > a.epoch.Version {
-			a.verified[id] = 0
+			a.verified[id], a.levels[id] = 0, 0
 		}
 	}
 	a.epoch, a.changed = epochOf(v), true
@@ -126,13 +128,37 @@ func keyspaceOf(v *schema.View, placement int) string {
 }
 
 // credit records a verification.
-func (a *AntiEntropy) credit(v *schema.View, t message.Target, peer ring.NodeID, at hlc.Timestamp) {
+func (a *AntiEntropy) credit(v *schema.View, t message.Target, peer ring.NodeID, since moment) {
 	k := accountKey{keyspaceOf(v, t.Placement), peer}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if account := a.ledger[k]; account != nil && account.verified[t.ID] < at {
-		account.verified[t.ID], account.changed = at, true
+	if account := a.ledger[k]; account != nil && account.verified[t.ID] < since.at {
+		account.verified[t.ID], account.changed = since.at, true
+		account.levels[t.ID] = max(account.levels[t.ID], since.level)
 	}
+}
+
+// moment is when a comparison with a peer began.
+type moment struct {
+	at    hlc.Timestamp
+	level hlc.Timestamp // purge.Keeper's Level of the peer
+}
+
+func (a *AntiEntropy) moment(peer ring.NodeID) (m moment, err error) {
+	m.level = a.purge.Level(peer)
+	m.at, err = a.env.Clock.Now()
+	return m, err
+}
+
+// Level returns the largest timestamp such that all that was born at or below it
+// and ever reached this node or the peer was made equal; 0 if none is known.
+func (a *AntiEntropy) Level(keyspace string, id token.RangeID, peer ring.NodeID) hlc.Timestamp {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if account := a.ledger[accountKey{keyspace, peer}]; account != nil {
+		return account.levels[id]
+	}
+	return 0
 }
 
 // persist writes the accounts that have changed.

@@ -20,10 +20,20 @@ type look struct {
 	tables []tableLook
 }
 
+// loose reports whether something of a range may be dropped, given the purge point
+// of a placement and when values of cells have expired.
+func (l *look) loose(placement int, point, expired int64) bool {
+	r := &l.roots[placement]
+	return r.oldest <= point || r.expires <= expired
+}
+
 // root is the hash of a range's leaves in one placement.
 type root struct {
 	sum     uint64
 	settled bool // all leaves are clean; else sum means nothing
+	// The smallest of the clean leaves' Oldest and Expires: from there on a purge
+	// point changes sum, and values have expired.
+	oldest, expires int64
 }
 
 // tableLook counts a range's leaves of one table.
@@ -59,7 +69,7 @@ func newLook(v *schema.View, id token.RangeID, leaves []record.LeafState) *look 
 	l := &look{view: v, roots: make([]root, v.Ring.Placements())}
 	for p := range l.roots {
 		sum := sha256.New()
-		l.roots[p].settled = true
+		l.roots[p] = root{settled: true, oldest: record.Never, expires: record.Never}
 		var scratch []byte
 		for i := range leaves {
 			leaf := &leaves[i]
@@ -69,7 +79,11 @@ func newLook(v *schema.View, id token.RangeID, leaves []record.LeafState) *look 
 			l.count(leaf)
 			if !leaf.Clean {
 				l.roots[p].settled = false
-			} else if leaf.Keys > 0 {
+				continue
+			}
+			l.roots[p].oldest = min(l.roots[p].oldest, leaf.Oldest)
+			l.roots[p].expires = min(l.roots[p].expires, leaf.Expires)
+			if leaf.Keys > 0 {
 				scratch = append(leaf.Leaf.Append(scratch[:0]), leaf.Sum[:]...)
 				sum.Write(binary.BigEndian.AppendUint64(scratch, leaf.Keys)) // a hash never returns an error
 			}

@@ -26,8 +26,8 @@ type page struct {
 }
 
 // list digests the keys of a span that fall into chosen buckets, in key order.
-func (a *AntiEntropy) list(s tree.Span, c *tree.Chosen) (p page, err error) {
-	at, err := a.walk(s, func(key, _ []byte, sum record.Digest, counts bool) bool {
+func (a *AntiEntropy) list(s tree.Span, f tree.Form, c *tree.Chosen) (p page, err error) {
+	at, err := a.walk(s, f, func(key, _ []byte, sum record.Digest, counts bool) bool {
 		if hash := tree.KeyHash(key); counts && c.Has(hash) {
 			p.keys = append(p.keys, message.KeyDigest{Hash: hash, Sum: binary.BigEndian.Uint64(sum[8:])})
 			p.names = append(p.names, key...)

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/dunlindb/dunlin/antientropy/message"
-	"github.com/dunlindb/dunlin/hlc"
 	"github.com/dunlindb/dunlin/ring"
 	"github.com/dunlindb/dunlin/schema"
 	"github.com/dunlindb/dunlin/token"
@@ -59,7 +58,7 @@ const rootsMax = 4096
 
 // compareRoots compares the roots of all ranges shared with a peer.
 func (a *AntiEntropy) compareRoots(ctx context.Context, v *schema.View, p *peer) error {
-	began, err := a.env.Clock.Now()
+	began, err := a.moment(p.id)
 	if err != nil {
 		return err
 	}
@@ -69,8 +68,9 @@ func (a *AntiEntropy) compareRoots(ctx context.Context, v *schema.View, p *peer)
 		if err != nil {
 			return err
 		}
-		if root := l.roots[t.Placement]; root.settled {
-			m.Targets, m.Roots = append(m.Targets, t), append(m.Roots, root.sum)
+		point := a.purge.Point(keyspaceOf(v, t.Placement), t.ID)
+		if root := l.roots[t.Placement]; root.settled && root.oldest > point {
+			m.Targets, m.Roots, m.Points = append(m.Targets, t), append(m.Roots, root.sum), append(m.Points, point)
 		} else {
 			p.deferOrQueue(t, a.cfg.Deferrals)
 		}
@@ -78,13 +78,13 @@ func (a *AntiEntropy) compareRoots(ctx context.Context, v *schema.View, p *peer)
 			if err := a.askRoots(ctx, v, p, &m, began); err != nil {
 				return err
 			}
-			m.Targets, m.Roots = m.Targets[:0], m.Roots[:0]
+			m.Targets, m.Roots, m.Points = m.Targets[:0], m.Roots[:0], m.Points[:0]
 		}
 	}
 	return nil
 }
 
-func (a *AntiEntropy) askRoots(ctx context.Context, v *schema.View, p *peer, m *message.RootsRequest, began hlc.Timestamp) error {
+func (a *AntiEntropy) askRoots(ctx context.Context, v *schema.View, p *peer, m *message.RootsRequest, began moment) error {
 	if len(m.Targets) == 0 {
 		return nil
 	}
@@ -134,7 +134,7 @@ func (p *peer) enqueue(t message.Target) {
 }
 
 // verified records that a target was equal, or made equal, since a moment.
-func (a *AntiEntropy) verified(v *schema.View, p *peer, t message.Target, since hlc.Timestamp) {
+func (a *AntiEntropy) verified(v *schema.View, p *peer, t message.Target, since moment) {
 	delete(p.deferred, t)
 	delete(p.urgent, t)
 	a.credit(v, t, p.id, since)

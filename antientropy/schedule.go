@@ -3,6 +3,7 @@ package antientropy
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -26,6 +27,7 @@ type schedule struct {
 	buckets   *tree.Buckets
 	rotate    time.Time // when the next period of settling begins
 	persist   time.Time
+	purge     time.Time // how far to purge is agreed on again
 	notBefore time.Time // the pause that Share asks for
 }
 
@@ -101,6 +103,9 @@ func (a *AntiEntropy) work(ctx context.Context, v *schema.View, now time.Time) (
 	case !now.Before(s.persist):
 		s.persist = now.Add(a.cfg.Persist)
 		return true, a.persist()
+	case !now.Before(s.purge):
+		s.purge = now.Add(a.cfg.Purge.Every)
+		return true, a.purge.Step(ctx, v)
 	}
 	s.hashTurn = !s.hashTurn
 	for range 2 {
@@ -174,7 +179,7 @@ func (a *AntiEntropy) meet(v *schema.View) error {
 		s.order = append(s.order, p)
 	}
 	slices.SortFunc(s.order, func(a, b *peer) int { return bytes.Compare(a.id[:], b.id[:]) })
-	return a.openAccounts(v)
+	return errors.Join(a.openAccounts(v), a.purge.Meet(v))
 }
 
 // converse does one thing with a peer: goes on with the session, begins one, or
@@ -214,7 +219,7 @@ func (a *AntiEntropy) start(v *schema.View, p *peer) error {
 		a.metrics.sessions.WithLabelValues(reasonBusy).Inc()
 		return nil
 	}
-	born, err := a.env.Clock.Now()
+	born, err := a.moment(p.id)
 	if err != nil {
 		a.end(pair{t.ID, p.id})
 		return fmt.Errorf("antientropy: begin a session: %w", err)
@@ -222,7 +227,8 @@ func (a *AntiEntropy) start(v *schema.View, p *peer) error {
 	if a.plan.buckets == nil {
 		a.plan.buckets = &tree.Buckets{}
 	}
-	a.plan.session = &session{a: a, view: v, peer: p, target: t, born: born, buckets: a.plan.buckets}
+	point := a.purge.Point(keyspaceOf(v, t.Placement), t.ID)
+	a.plan.session = &session{a: a, view: v, peer: p, target: t, born: born, point: point, buckets: a.plan.buckets}
 	return nil
 }
 

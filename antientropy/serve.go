@@ -79,6 +79,8 @@ func (a *AntiEntropy) handle(ctx context.Context, from ring.NodeID, kind string,
 		return a.serveLeaves(ctx, from, body)
 	case message.Pull:
 		return a.servePull(ctx, from, body)
+	case message.Purge:
+		return a.servePurge(from, body)
 	}
 	select {
 	case a.serving <- struct{}{}:
@@ -142,14 +144,24 @@ func (a *AntiEntropy) serveRoots(ctx context.Context, from ring.NodeID, body []b
 		if err != nil {
 			return nil, err
 		}
-		switch own := l.roots[t.Placement]; {
-		case !own.settled:
-			answer[i] = message.Unsettled
-		case own.sum != m.Roots[i]:
-			answer[i] = message.Different
-		}
+		answer[i] = likeness(&l.roots[t.Placement], m.Roots[i], a.purge.Point(keyspaceOf(v, t.Placement), t.ID), m.Points[i])
 	}
 	return message.EncodeLikenesses(answer), nil
+}
+
+// likeness compares a root with a peer's, each of which was hashed at its node's
+// purge point or holds for it. Roots that do not change up to the larger of the two
+// can be compared; else the one with the smaller point has to catch up.
+func likeness(own *root, theirs uint64, point, theirPoint int64) message.Likeness {
+	switch {
+	case !own.settled || own.oldest <= max(point, theirPoint):
+		return message.Unsettled
+	case own.sum == theirs:
+		return message.Alike
+	case point > theirPoint:
+		return message.Unsettled
+	}
+	return message.Different
 }
 
 func (a *AntiEntropy) serveLeaves(ctx context.Context, from ring.NodeID, body []byte) ([]byte, error) {
@@ -161,11 +173,15 @@ func (a *AntiEntropy) serveLeaves(ctx context.Context, from ring.NodeID, body []
 	if err != nil {
 		return nil, err
 	}
+	answer := message.LeavesAnswer{Point: a.purge.Point(keyspaceOf(v, m.Target.Placement), m.Target.ID)}
+	if answer.Point > m.Point {
+		return answer.Encode(), nil
+	}
 	leaves, err := a.env.Marks.Leaves(ctx, m.Target.ID)
 	if err != nil {
 		return nil, err
 	}
-	var answer message.LeavesAnswer
+	seenAt(leaves, m.Point)
 	most := a.cfg.AnswerBytes / (record.LeafSize + 1 + len(record.Digest{}) + 10)
 	for i := range leaves {
 		if m.After != nil && leaves[i].Compare(*m.After) <= 0 || !covers(v, m.Target, leaves[i].Leaf) {
@@ -194,6 +210,9 @@ func (a *AntiEntropy) serveBuckets(from ring.NodeID, body []byte) ([]byte, error
 		return nil, refusal(reasonMessage, "%d buckets at once", len(m.Chosen.Buckets))
 	}
 	s := a.served.take(servedKey{from, m.Session, m.Leaf})
+	if s != nil {
+		s.form = m.Form()
+	}
 	if s == nil {
 		return nil, refusal(reasonBusy, "too many leaves are being compared")
 	}
@@ -223,7 +242,7 @@ func (a *AntiEntropy) serveKeys(from ring.NodeID, body []byte) ([]byte, error) {
 	if _, err := a.admitLeaf(from, &m.LeafHead); err != nil {
 		return nil, err
 	}
-	page, err := a.list(m.Span(), &m.Chosen)
+	page, err := a.list(m.Span(), m.Form(), &m.Chosen)
 	if err != nil {
 		return nil, err
 	}
@@ -243,8 +262,10 @@ func (a *AntiEntropy) serveRows(from ring.NodeID, body []byte) ([]byte, error) {
 	var answer message.RowsAnswer
 	var last []byte // the key of the last row taken
 	full := false
-	at, err := a.walk(m.Span(), func(key, fragment []byte, _ record.Digest, _ bool) bool {
-		if _, ok := wanted[tree.KeyHash(key)]; !ok {
+	form := m.Form()
+	form.Strip = true // what a deletion hides must not outlive it at the peer
+	at, err := a.walk(m.Span(), form, func(key, fragment []byte, _ record.Digest, _ bool) bool {
+		if _, ok := wanted[tree.KeyHash(key)]; !ok || len(fragment) == 0 {
 			return true
 		}
 		if full = len(last) > 0 && len(answer.Rows)+len(key)+len(fragment) > a.cfg.AnswerBytes; full {
@@ -289,6 +310,20 @@ func (a *AntiEntropy) servePull(ctx context.Context, from ring.NodeID, body []by
 		return nil, err
 	}
 	return got.Encode(), nil
+}
+
+// servePurge exchanges how far the two nodes may purge.
+func (a *AntiEntropy) servePurge(from ring.NodeID, body []byte) ([]byte, error) {
+	m, err := message.DecodePurgeState(body)
+	if err != nil {
+		return nil, err
+	}
+	v, err := a.agree(m.Epoch)
+	if err != nil {
+		return nil, err
+	}
+	answer := a.purge.Answer(v, from, &m)
+	return answer.Encode(), nil
 }
 
 func hashSet(hashes []uint64) map[uint64]struct{} {

@@ -16,6 +16,7 @@ const servedIdle = 30 * time.Second
 // filling is a leaf that is being read into buckets, piece by piece.
 type filling struct {
 	leaf    record.Leaf
+	form    tree.Form
 	buckets *tree.Buckets
 	after   []byte
 	done    bool
@@ -26,7 +27,7 @@ func (a *AntiEntropy) fill(f *filling) error {
 	if f.done {
 		return nil
 	}
-	at, err := a.walk(tree.Span{Leaf: f.leaf, After: f.after}, func(key, _ []byte, sum record.Digest, counts bool) bool {
+	at, err := a.walk(tree.Span{Leaf: f.leaf, After: f.after}, f.form, func(key, _ []byte, sum record.Digest, counts bool) bool {
 		if counts {
 			f.buckets.Add(key, sum)
 		}

@@ -7,7 +7,6 @@ import (
 
 	"github.com/dunlindb/dunlin/antientropy/message"
 	"github.com/dunlindb/dunlin/antientropy/tree"
-	"github.com/dunlindb/dunlin/hlc"
 	"github.com/dunlindb/dunlin/record"
 	"github.com/dunlindb/dunlin/schema"
 )
@@ -19,7 +18,8 @@ type session struct {
 	view   *schema.View
 	peer   *peer
 	target message.Target
-	born   hlc.Timestamp // when it began; also its number
+	born   moment // when it began; also its number
+	point  int64  // the purge point at which both sides see their rows
 
 	rowsNext bool          // the heads are equal
 	allAsked bool          // the leaves in todo are the last
@@ -58,10 +58,11 @@ func (s *session) open(l record.Leaf) {
 	*s.buckets = tree.Buckets{}
 	s.compared++
 	s.current = &comparison{
-		a: s.a, view: s.view, peer: s.peer.id, born: s.born,
-		head:    message.LeafHead{Epoch: epochOf(s.view), Target: s.target, Session: uint64(s.born), Leaf: l},
+		a: s.a, view: s.view, peer: s.peer.id, born: s.born.at,
+		head:    message.LeafHead{Epoch: epochOf(s.view), Target: s.target, Session: uint64(s.born.at), Point: s.point, Leaf: l},
 		filling: filling{leaf: l, buckets: s.buckets},
 	}
+	s.current.filling.form = s.current.head.Form()
 }
 
 // close adds what a comparison repaired.
@@ -83,6 +84,7 @@ func (s *session) ask(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	seenAt(ours, s.point)
 	var heads, rows []record.Leaf
 	for _, l := range unequal(ours, theirs) {
 		switch {
@@ -101,9 +103,17 @@ func (s *session) ask(ctx context.Context) error {
 	return nil
 }
 
-// theirs lists the peer's leaves.
+// seenAt takes back that leaves are clean which look different at a purge point.
+func seenAt(leaves []record.LeafState, point int64) {
+	for i := range leaves {
+		leaves[i].Clean = leaves[i].Clean && leaves[i].Oldest > point
+	}
+}
+
+// theirs lists the peer's leaves. If its purge point is larger, that one holds for
+// the session.
 func (s *session) theirs(ctx context.Context) (all []record.LeafState, err error) {
-	m := message.LeavesRequest{Epoch: epochOf(s.view), Target: s.target}
+	m := message.LeavesRequest{Epoch: epochOf(s.view), Target: s.target, Point: s.point}
 	for {
 		body, err := s.a.call(ctx, s.peer.id, message.Leaves, m.Encode())
 		if err != nil {
@@ -112,6 +122,10 @@ func (s *session) theirs(ctx context.Context) (all []record.LeafState, err error
 		answer, err := message.DecodeLeavesAnswer(body)
 		if err != nil {
 			return nil, err
+		}
+		if answer.Point > s.point {
+			s.point, m.Point, m.After, all = answer.Point, answer.Point, nil, nil
+			continue
 		}
 		if n := len(answer.Leaves); n > 0 && m.After != nil && answer.Leaves[0].Compare(*m.After) <= 0 {
 			return nil, fmt.Errorf("%w: it does not go on", message.ErrMessage)

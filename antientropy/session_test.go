@@ -586,9 +586,9 @@ func TestConfig(t *testing.T) {
 func TestAccounts(t *testing.T) {
 	v := catalog{version: 3, nodes: 2, factor: 2}.view(t)
 	a := &account{epoch: message.Epoch{Version: 3}, opened: 5}
-	a.verified[0], a.verified[1023] = 7, 9
+	a.verified[0], a.verified[1023], a.levels[5] = 7, 9, 3
 	again, ok := decodeAccount(a.encode())
-	if !ok || again.verified != a.verified || again.opened != 5 || again.epoch != a.epoch {
+	if !ok || again.verified != a.verified || again.levels != a.levels || again.opened != 5 || again.epoch != a.epoch {
 		t.Errorf("%v %v", again, ok)
 	}
 	again.renew(v) // its ranges changed in version 1
@@ -599,7 +599,7 @@ func TestAccounts(t *testing.T) {
 	if again.renew(v); again.verified != [token.Ranges]hlc.Timestamp{} {
 		t.Error("ranges whose replicas changed are verified")
 	}
-	for _, bad := range [][]byte{nil, {1}, append(a.encode(), 0), append([]byte{2}, a.encode()[1:]...)} {
+	for _, bad := range [][]byte{nil, {1}, append(a.encode(), 0), append([]byte{1}, a.encode()[1:]...)} {
 		if _, ok := decodeAccount(bad); ok {
 			t.Errorf("%d bytes are read", len(bad))
 		}

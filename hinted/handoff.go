@@ -167,6 +167,23 @@ func (h *Handoff) OldestCounted() (born hlc.Timestamp, ok bool) {
 	return born, born != never
 }
 
+// Oldest returns a timestamp that no stored hint for a node was born before, of any
+// class, as close to the smallest as segments tell. ok is false if none is kept.
+func (h *Handoff) Oldest(target ring.NodeID) (born hlc.Timestamp, ok bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	born = never
+	for _, q := range h.order {
+		if q.id.target != target {
+			continue
+		}
+		for _, s := range q.segments {
+			born = min(born, s.born)
+		}
+	}
+	return born, born != never
+}
+
 // oldestStored is OldestCounted without the buffer; never if there is none.
 func (h *Handoff) oldestStored() hlc.Timestamp {
 	born := never

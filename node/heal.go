@@ -16,17 +16,29 @@ import (
 	"github.com/dunlindb/dunlin/transport"
 )
 
+// openHealing builds what makes replicas equal again, one way or the other.
+func (n *Node) openHealing() error {
+	if err := n.openHints(); err != nil {
+		return err
+	}
+	return n.openAntiEntropy()
+}
+
 // openAntiEntropy builds what makes replicas equal in the background.
 func (n *Node) openAntiEntropy() error {
 	if !n.cfg.AntiEntropy.Enabled {
 		return nil
 	}
-	var err error
-	n.antientropy, err = antientropy.New(n.cfg.antientropy(), antientropy.Env{
-		Self: n.catalog.Self(), Replica: n.replica, Marks: n.replica, Engine: n.engine, Clock: n.clock,
+	env := antientropy.Env{
+		Self: n.catalog.Self(), Replica: n.replica, Marks: n.replica, Purger: n.replica, Engine: n.engine, Clock: n.clock,
 		Call: n.transport.ControlTo, Alive: liveness{n}.Alive,
 		Logger: n.log, Registerer: n.env.Registry,
-	})
+	}
+	if n.hints != nil {
+		env.Hints = n.hints
+	}
+	var err error
+	n.antientropy, err = antientropy.New(n.cfg.antientropy(), env)
 	return err
 }
 

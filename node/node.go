@@ -101,7 +101,7 @@ func (n *Node) build() error {
 		return err
 	}
 	server.Replica = n.replica
-	if err := errors.Join(n.openAntiEntropy(), n.openHints()); err != nil {
+	if err := n.openHealing(); err != nil {
 		return err
 	}
 	if err := n.openCoordinator(); err != nil {

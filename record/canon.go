@@ -23,8 +23,8 @@ type Canon struct {
 	// Oldest is the smallest deletion or expiry that was counted: a purge point
 	// from there on changes what was digested. It is the caller's to reset, to Never.
 	Oldest int64
-	// Expires is the smallest expiry of a cell that still has its value. It is the
-	// caller's to reset, to Never.
+	// Expires is the smallest expiry after Expired of a cell whose value can go up to
+	// its hash. It is the caller's to reset, to Never.
 	Expires int64
 	// Loose says of the last key that PurgeHead or PurgeRow would leave less of it.
 	Loose bool
@@ -99,7 +99,7 @@ func (c *Canon) ageRow(r *Row) {
 	for i := range r.Cells {
 		cell := &r.Cells[i]
 		c.age(cell.rank() == plain, cell.Expiry)
-		if cell.rank() == expiring && !cell.Hashed {
+		if cell.shrinkable() && cell.Expiry > c.Expired {
 			c.Expires = min(c.Expires, cell.Expiry)
 		}
 	}

@@ -67,19 +67,35 @@ func ParseLeaf(b []byte) (Leaf, error) {
 // Bounds returns the smallest key that can be in the leaf, and the first one
 // after all of them.
 func (l Leaf) Bounds() (lower, upper []byte) {
-	prefix := AppendSpacePrefix(nil, l.Table, l.Space)
-	if l.Space == SpaceWindows {
-		prefix = AppendWindowPrefix(nil, l.Table, l.Window)
-	}
+	prefix := l.prefix()
 	lower = AppendTokenPrefix(prefix[:len(prefix):len(prefix)], l.Range.First())
-	upper = AppendTokenPrefix(prefix[:len(prefix):len(prefix)], l.Range.Last())
-	for i := len(upper) - 1; i >= 0; i-- {
-		upper[i]++
-		if upper[i] != 0 {
-			break // else it carries, into the prefix after the last range
+	return lower, after(AppendTokenPrefix(prefix[:len(prefix):len(prefix)], l.Range.Last()))
+}
+
+// after turns a prefix of keys into the first key after all that begin with it.
+func after(prefix []byte) []byte {
+	for i := len(prefix) - 1; i >= 0; i-- {
+		prefix[i]++
+		if prefix[i] != 0 {
+			break // else it carries, into what follows all of those
 		}
 	}
-	return lower, upper
+	return prefix
+}
+
+// PartitionBounds returns the bounds of the part of the leaf that is a partition's,
+// as PartitionOf returns it.
+func (l Leaf) PartitionBounds(partition []byte) (lower, upper []byte) {
+	prefix := l.prefix()
+	lower = append(prefix[:len(prefix):len(prefix)], partition...)
+	return lower, after(append(prefix[:len(prefix):len(prefix)], partition...))
+}
+
+func (l Leaf) prefix() []byte {
+	if l.Space == SpaceWindows {
+		return AppendWindowPrefix(nil, l.Table, l.Window)
+	}
+	return AppendSpacePrefix(nil, l.Table, l.Space)
 }
 
 // Heads returns the leaf with the heads of the leaf's partitions.

@@ -2,6 +2,12 @@ package record
 
 import "slices"
 
+// PurgeForm says what may go of stored data: Canon's Purge and Expired.
+type PurgeForm struct{ Purge, Expired int64 }
+
+// Purged counts what a purge has dropped.
+type Purged struct{ Keys, Bytes int }
+
 // PurgeHead appends what is left of a stored head in a form that means the same as
 // the head at the purge point: nothing, if nothing is. Until the rows that its
 // deletions hide are gone, a replica must keep it as it was. The errors are
@@ -86,10 +92,12 @@ func (c *Canon) purgeRow(r *Row) {
 	})
 }
 
-// shrinks reports whether a cell's value may go, up to its hash.
-func (c *Canon) shrinks(cell *Cell) bool {
-	return cell.rank() == expiring && !cell.Hashed && cell.Expiry <= c.Expired
+// shrinkable reports whether a cell's value can go up to its hash, once expired.
+func (c *Cell) shrinkable() bool {
+	return c.rank() == expiring && !c.Hashed && len(c.Value) > hashSize
 }
+
+func (c *Canon) shrinks(cell *Cell) bool { return cell.shrinkable() && cell.Expiry <= c.Expired }
 
 func (c *Canon) holdsExpired(r *Row) bool {
 	return c.Expired > 0 && slices.ContainsFunc(r.Cells, func(cell Cell) bool { return c.shrinks(&cell) })

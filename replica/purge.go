@@ -83,23 +83,17 @@ func (p *part) late() {
 	}
 }
 
-// PurgeForm says what may go: record.Canon's Purge and Expired, Unix seconds.
-type PurgeForm struct{ Purge, Expired int64 }
-
-// Purged counts what a purge has dropped.
-type Purged struct{ Keys, Bytes int }
-
 // purgeAtOnce bounds the keys that are read between two batches of a committer.
 const purgeAtOnce = 64
 
 // PurgeRows drops what may go of rows of one range, in key order, as they are now:
 // each is read again where nothing else can write it. The error may be
 // storage.ErrCorrupt.
-func (r *Replica) PurgeRows(ctx context.Context, id token.RangeID, keys [][]byte, form PurgeForm) (all Purged, err error) {
+func (r *Replica) PurgeRows(ctx context.Context, id token.RangeID, keys [][]byte, form record.PurgeForm) (all record.Purged, err error) {
 	for len(keys) > 0 {
 		some := keys[:min(len(keys), purgeAtOnce)]
 		keys = keys[len(some):]
-		var done Purged
+		var done record.Purged
 		c := r.engine.CommitterOf(id)
 		err := r.engine.Rewrite(ctx, c, func(b *storage.Batch) error {
 			if v := r.committers[c].view; v == nil || retired(v, some[0]) {
@@ -118,7 +112,7 @@ func (r *Replica) PurgeRows(ctx context.Context, id token.RangeID, keys [][]byte
 
 // PurgeHead drops what may go of a partition's head, if it is still what it was when
 // the rows that it hides were dropped.
-func (r *Replica) PurgeHead(ctx context.Context, id token.RangeID, key, was []byte, form PurgeForm) (done Purged, err error) {
+func (r *Replica) PurgeHead(ctx context.Context, id token.RangeID, key, was []byte, form record.PurgeForm) (done record.Purged, err error) {
 	err = r.engine.Rewrite(ctx, r.engine.CommitterOf(id), func(b *storage.Batch) error {
 		p, err := newPurger(r.engine, key, form)
 		if err != nil {
@@ -132,18 +126,18 @@ func (r *Replica) PurgeHead(ctx context.Context, id token.RangeID, key, was []by
 		return errors.Join(undecodable(err), p.close())
 	})
 	if err != nil {
-		return Purged{}, fmt.Errorf("replica: purge a head of range %d: %w", id, err)
+		return record.Purged{}, fmt.Errorf("replica: purge a head of range %d: %w", id, err)
 	}
 	r.purged(done)
 	return done, nil
 }
 
-func (r *Replica) purged(done Purged) {
+func (r *Replica) purged(done record.Purged) {
 	r.metrics.purgedKeys.Add(float64(done.Keys))
 	r.metrics.purgedBytes.Add(float64(done.Bytes))
 }
 
-func (r *Replica) purgeRows(b *storage.Batch, keys [][]byte, form PurgeForm, done *Purged) error {
+func (r *Replica) purgeRows(b *storage.Batch, keys [][]byte, form record.PurgeForm, done *record.Purged) error {
 	p, err := newPurger(r.engine, keys[0], form)
 	if err != nil {
 		return err
@@ -166,7 +160,7 @@ type purger struct {
 }
 
 // newPurger makes a purger for keys from first on, of the same leaf.
-func newPurger(e *storage.Engine, first []byte, form PurgeForm) (*purger, error) {
+func newPurger(e *storage.Engine, first []byte, form record.PurgeForm) (*purger, error) {
 	leaf, ok := record.LeafOf(first)
 	if !ok {
 		return nil, storage.ErrCorrupt
@@ -194,7 +188,7 @@ func (p *purger) read(c *storage.Cursor, key []byte) (value []byte, found bool, 
 }
 
 // row purges one row.
-func (p *purger) row(b *storage.Batch, key []byte, done *Purged) error {
+func (p *purger) row(b *storage.Batch, key []byte, done *record.Purged) error {
 	k, err := record.ParseKey(key)
 	if err != nil {
 		return err
@@ -220,7 +214,7 @@ func (p *purger) row(b *storage.Batch, key []byte, done *Purged) error {
 }
 
 // stage replaces a fragment by what is left of it.
-func (p *purger) stage(b *storage.Batch, key, fragment []byte, err error, done *Purged) {
+func (p *purger) stage(b *storage.Batch, key, fragment []byte, err error, done *record.Purged) {
 	switch {
 	case err != nil || !p.canon.Loose:
 		return

@@ -3,6 +3,7 @@ package message
 import (
 	"encoding/binary"
 	"errors"
+	"math"
 
 	"github.com/dunlindb/dunlin/record"
 	"github.com/dunlindb/dunlin/token"
@@ -16,10 +17,11 @@ const (
 	Keys    = "antientropy.keys"
 	Rows    = "antientropy.rows"
 	Pull    = "antientropy.pull"
+	Purge   = "antientropy.purge"
 )
 
 // messageVersion is the first byte of every message; others are refused.
-const messageVersion = 1
+const messageVersion = 2 // 1 had no purge points
 
 // bodyMax bounds a message: an answer may carry one row that alone is larger than
 // what this node would put together.
@@ -87,6 +89,9 @@ func (r *reader) number(most uint64) uint64 {
 
 // count is the number of items of at least size bytes that follow.
 func (r *reader) count(size int) int { return int(r.number(uint64(len(r.b) / size))) }
+
+// point is a purge point.
+func (r *reader) point() int64 { return int64(r.number(math.MaxInt64)) }
 
 func (r *reader) uint64() uint64 {
 	if b := r.take(8); b != nil {
@@ -158,6 +163,7 @@ type RootsRequest struct {
 	Epoch   Epoch
 	Targets []Target
 	Roots   []uint64 // one for each
+	Points  []int64  // one for each: the purge point, Unix seconds
 }
 
 // Encode returns the message.
@@ -165,7 +171,7 @@ func (m *RootsRequest) Encode() []byte {
 	b := m.Epoch.append([]byte{messageVersion})
 	b = binary.AppendUvarint(b, uint64(len(m.Targets)))
 	for i, t := range m.Targets {
-		b = binary.BigEndian.AppendUint64(t.append(b), m.Roots[i])
+		b = binary.AppendUvarint(binary.BigEndian.AppendUint64(t.append(b), m.Roots[i]), uint64(m.Points[i]))
 	}
 	return b
 }
@@ -174,9 +180,10 @@ func (m *RootsRequest) Encode() []byte {
 func DecodeRootsRequest(b []byte) (m RootsRequest, err error) {
 	r := newReader(b)
 	m.Epoch = r.epoch()
-	for range r.count(2 + 8) {
+	for range r.count(2 + 8 + 1) {
 		m.Targets = append(m.Targets, r.target())
 		m.Roots = append(m.Roots, r.uint64())
+		m.Points = append(m.Points, r.point())
 	}
 	return m, r.end()
 }
@@ -213,17 +220,18 @@ func DecodeLikenesses(b []byte) (all []Likeness, err error) {
 	return all, r.end()
 }
 
-// LeavesRequest asks for a target's leaves, after one.
+// LeavesRequest asks for a target's leaves, after one, as seen at a purge point.
 type LeavesRequest struct {
 	Epoch  Epoch
 	Target Target
+	Point  int64
 	After  *record.Leaf
 }
 
 // Encode returns the message.
 func (m *LeavesRequest) Encode() []byte {
 	b := m.Target.append(m.Epoch.append([]byte{messageVersion}))
-	b = appendFlag(b, m.After != nil)
+	b = appendFlag(binary.AppendUvarint(b, uint64(m.Point)), m.After != nil)
 	if m.After != nil {
 		b = m.After.Append(b)
 	}
@@ -233,7 +241,7 @@ func (m *LeavesRequest) Encode() []byte {
 // DecodeLeavesRequest reads the message; the error is ErrMessage.
 func DecodeLeavesRequest(b []byte) (m LeavesRequest, err error) {
 	r := newReader(b)
-	m.Epoch, m.Target = r.epoch(), r.target()
+	m.Epoch, m.Target, m.Point = r.epoch(), r.target(), r.point()
 	if r.flag() {
 		l := r.leaf()
 		m.After = &l
@@ -242,14 +250,16 @@ func DecodeLeavesRequest(b []byte) (m LeavesRequest, err error) {
 }
 
 // LeavesAnswer is leaves in order. Of those that are not clean no content is sent.
+// If the peer's purge point is larger than the question's, it has that alone.
 type LeavesAnswer struct {
+	Point  int64
 	Leaves []record.LeafState
 	More   bool
 }
 
 // Encode returns the message.
 func (m *LeavesAnswer) Encode() []byte {
-	b := appendFlag([]byte{messageVersion}, m.More)
+	b := appendFlag(binary.AppendUvarint([]byte{messageVersion}, uint64(m.Point)), m.More)
 	b = binary.AppendUvarint(b, uint64(len(m.Leaves)))
 	for i := range m.Leaves {
 		l := &m.Leaves[i]
@@ -264,7 +274,7 @@ func (m *LeavesAnswer) Encode() []byte {
 // DecodeLeavesAnswer reads the message; the error is ErrMessage.
 func DecodeLeavesAnswer(b []byte) (m LeavesAnswer, err error) {
 	r := newReader(b)
-	m.More = r.flag()
+	m.Point, m.More = r.point(), r.flag()
 	for range r.count(record.LeafSize + 1) {
 		l := record.LeafState{Leaf: r.leaf(), Clean: r.flag()}
 		if l.Clean {

@@ -7,21 +7,28 @@ import (
 	"github.com/dunlindb/dunlin/record"
 )
 
-// LeafHead begins every request about one leaf.
+// LeafHead begins every request about one leaf, as seen at a purge point.
 type LeafHead struct {
 	Epoch   Epoch
 	Target  Target
 	Session uint64
+	Point   int64
 	Leaf    record.Leaf
+}
+
+// Form is how both sides see keys.
+func (m *LeafHead) Form() tree.Form {
+	return tree.Form{PurgeForm: record.PurgeForm{Purge: m.Point}}
 }
 
 func (m *LeafHead) append(dst []byte) []byte {
 	b := m.Target.append(m.Epoch.append(dst))
-	return m.Leaf.Append(binary.BigEndian.AppendUint64(b, m.Session))
+	b = binary.AppendUvarint(binary.BigEndian.AppendUint64(b, m.Session), uint64(m.Point))
+	return m.Leaf.Append(b)
 }
 
 func (r *reader) leafHead() LeafHead {
-	m := LeafHead{r.epoch(), r.target(), r.uint64(), r.leaf()}
+	m := LeafHead{r.epoch(), r.target(), r.uint64(), r.point(), r.leaf()}
 	r.bad = r.bad || m.Leaf.Range != m.Target.ID
 	return m
 }

@@ -7,6 +7,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/dunlindb/dunlin/antientropy/tree"
+	"github.com/dunlindb/dunlin/hlc"
 	"github.com/dunlindb/dunlin/record"
 	"github.com/dunlindb/dunlin/token"
 )
@@ -42,13 +43,13 @@ func messages() map[string]struct {
 			decode func([]byte) (any, error)
 		}{body, want, decode}
 	}
-	roots := RootsRequest{Epoch: Epoch{1, 2}, Targets: []Target{{0, 0}, {1, 1023}}, Roots: []uint64{7, 1 << 63}}
+	roots := RootsRequest{Epoch: Epoch{1, 2}, Targets: []Target{{0, 0}, {1, 1023}}, Roots: []uint64{7, 1 << 63}, Points: []int64{0, 1 << 40}}
 	add("roots", roots.Encode(), roots, func(b []byte) (any, error) { return DecodeRootsRequest(b) })
 	like := []Likeness{Alike, Different, Unsettled, Elsewhere}
 	add("likenesses", EncodeLikenesses(like), like, func(b []byte) (any, error) { return DecodeLikenesses(b) })
-	ask := LeavesRequest{Epoch: Epoch{1, 2}, Target: Target{3, id}, After: &leaf}
+	ask := LeavesRequest{Epoch: Epoch{1, 2}, Target: Target{3, id}, Point: 9, After: &leaf}
 	add("leaves", ask.Encode(), ask, func(b []byte) (any, error) { return DecodeLeavesRequest(b) })
-	list := LeavesAnswer{More: true, Leaves: []record.LeafState{
+	list := LeavesAnswer{Point: 7, More: true, Leaves: []record.LeafState{
 		{Leaf: leaf.Heads()},
 		{Leaf: leaf, Clean: true, LeafContent: record.LeafContent{Sum: record.Digest{1, 15: 2}, Keys: 300}},
 	}}
@@ -67,6 +68,8 @@ func messages() map[string]struct {
 	add("rows answer", entries.Encode(), entries, func(b []byte) (any, error) { return DecodeRowsAnswer(b) })
 	pulled := PullAnswer{Through: low, Rows: 300, Bytes: 1 << 40}
 	add("pull answer", pulled.Encode(), pulled, func(b []byte) (any, error) { return DecodePullAnswer(b) })
+	state := PurgeState{Epoch: Epoch{1, 2}, Floor: 3, Fence: 2, Hold: 9, Targets: []Target{{0, 1}}, Levels: []hlc.Timestamp{1}}
+	add("purge", state.Encode(), state, func(b []byte) (any, error) { return DecodePurgeState(b) })
 	return all
 }
 

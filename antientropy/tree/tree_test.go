@@ -128,7 +128,7 @@ func TestWalkSeesRowsThroughTheirHeads(t *testing.T) {
 		// In pieces, which see what one walk would.
 		span := Span{Leaf: leaf}
 		for rows := 0; ; {
-			at, err := w.Walk(span, Limits{Rows: 2, Time: time.Hour}, func(key, _ []byte, _ record.Digest, counts bool) bool {
+			at, err := w.Walk(span, Form{}, Limits{Rows: 2, Time: time.Hour}, func(key, _ []byte, _ record.Digest, counts bool) bool {
 				got[string(key)] = counts
 				return true
 			})
@@ -161,17 +161,17 @@ func TestWalkKeepsToItsSpan(t *testing.T) {
 	leaf := record.Leaf{Range: 7, Table: shape.Table, Space: record.SpaceRows}
 	w := NewWalker(e)
 	var keys [][]byte
-	at, err := w.Walk(Span{Leaf: leaf, After: rowKey(t, name, 1), Through: rowKey(t, name, 4)}, all, func(key, _ []byte, _ record.Digest, _ bool) bool {
+	at, err := w.Walk(Span{Leaf: leaf, After: rowKey(t, name, 1), Through: rowKey(t, name, 4)}, Form{}, all, func(key, _ []byte, _ record.Digest, _ bool) bool {
 		keys = append(keys, bytes.Clone(key))
 		return true
 	})
 	if err != nil || at.Through != nil || len(keys) != 3 || !bytes.Equal(keys[0], rowKey(t, name, 2)) {
 		t.Errorf("%d keys, %+v, %v", len(keys), at, err)
 	}
-	if at, err = w.Walk(Span{Leaf: leaf, After: rowKey(t, name, 4), Through: rowKey(t, name, 2)}, all, nil); err != nil || at.Rows != 0 {
+	if at, err = w.Walk(Span{Leaf: leaf, After: rowKey(t, name, 4), Through: rowKey(t, name, 2)}, Form{}, all, nil); err != nil || at.Rows != 0 {
 		t.Errorf("an empty span: %+v %v", at, err)
 	}
-	late, err := w.Walk(Span{Leaf: leaf}, all, func([]byte, []byte, record.Digest, bool) bool { return false })
+	late, err := w.Walk(Span{Leaf: leaf}, Form{}, all, func([]byte, []byte, record.Digest, bool) bool { return false })
 	if err != nil || late.Rows != 1 || !bytes.Equal(late.Through, rowKey(t, name, 0)) {
 		t.Errorf("a walk that was ended: %+v %v", late, err)
 	}
@@ -186,7 +186,7 @@ func TestWalkReportsDamage(t *testing.T) {
 		e := open(t)
 		write(t, e, bad, [2][]byte{rowKey(t, inRange(7, 1)[0], 2), row(1)})
 		leaf := record.Leaf{Range: 7, Table: shape.Table, Space: record.SpaceRows}
-		_, err := NewWalker(e).Walk(Span{Leaf: leaf}, all, func([]byte, []byte, record.Digest, bool) bool { return true })
+		_, err := NewWalker(e).Walk(Span{Leaf: leaf}, Form{}, all, func([]byte, []byte, record.Digest, bool) bool { return true })
 		if !errors.Is(err, storage.ErrCorrupt) {
 			t.Errorf("%x: %v", bad[0], err)
 		}
@@ -258,7 +258,7 @@ func BenchmarkWalk(b *testing.B) {
 	b.ReportAllocs()
 	var content record.LeafContent
 	for n := 0; n < b.N; n += rows {
-		if _, err := w.Walk(Span{Leaf: leaf}, Limits{Rows: b.N - n, Time: time.Hour}, func(_, _ []byte, sum record.Digest, _ bool) bool {
+		if _, err := w.Walk(Span{Leaf: leaf}, Form{}, Limits{Rows: b.N - n, Time: time.Hour}, func(_, _ []byte, sum record.Digest, _ bool) bool {
 			content.Add(sum)
 			return true
 		}); err != nil {
