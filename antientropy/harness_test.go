@@ -115,6 +115,7 @@ type node struct {
 	fs     vfs.FS
 	number int
 	view   *schema.View
+	hints  fakeHints
 
 	registry *prometheus.Registry
 }
@@ -166,7 +167,7 @@ func (c *cluster) open(tb testing.TB, n *node) {
 	clock := hlc.New(time.Now, 0, time.Hour)
 	clock.Raise(hlc.FromTime(time.Now().Add(1e6 * time.Hour)))
 	n.ae, err = New(c.cfg, Env{
-		Self: nodeID(n.number), Replica: n.Replica, Marks: n.Replica, Purger: n.Replica, Engine: n.engine, Clock: clock,
+		Self: nodeID(n.number), Replica: n.Replica, Marks: n.Replica, Purger: n.Replica, Hints: &n.hints, Engine: n.engine, Clock: clock,
 		Call: func(ctx context.Context, to ring.NodeID, kind string, body []byte) ([]byte, error) {
 			return c.call(ctx, n.number, int(to[0])-1, kind, body)
 		},
@@ -176,6 +177,18 @@ func (c *cluster) open(tb testing.TB, n *node) {
 		tb.Fatal(err)
 	}
 }
+
+// fakeHints has a floor of its own, if it is not 0.
+type fakeHints struct{ floor hlc.Timestamp }
+
+func (h *fakeHints) Publish(limit hlc.Timestamp) (hlc.Timestamp, error) {
+	if h.floor > 0 {
+		return min(h.floor, limit), nil
+	}
+	return limit, nil
+}
+
+func (*fakeHints) Oldest(ring.NodeID) (hlc.Timestamp, bool) { return 0, false }
 
 func (n *node) close(tb testing.TB) {
 	n.Close()

@@ -3,6 +3,7 @@ package antientropy
 import (
 	"time"
 
+	"github.com/dunlindb/dunlin/antientropy/purge"
 	"github.com/dunlindb/dunlin/hlc"
 	"github.com/dunlindb/dunlin/ring"
 	"github.com/dunlindb/dunlin/schema"
@@ -20,6 +21,7 @@ type Status struct {
 	// Remaining estimates when the round is complete, at its pace up to now; 0 if
 	// nothing was verified yet.
 	Remaining time.Duration
+	Purge     purge.Status
 }
 
 // TableStatus is one table's part. What was verified is known by keyspace.
@@ -143,11 +145,12 @@ func (a *AntiEntropy) Status() Status {
 		return Status{}
 	}
 	now := hlc.FromTime(a.env.Clock.Physical())
+	purging := a.purge.Status()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	ages, counts := a.ages(v), a.leafCounts()
 	p := a.progress
-	s := Status{Round: p.round, Verified: p.verified, Ranges: p.ranges}
+	s := Status{Purge: purging, Round: p.round, Verified: p.verified, Ranges: p.ranges}
 	if p.started > 0 {
 		s.Started = p.started.Time()
 		if p.verified > 0 {
