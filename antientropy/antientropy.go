@@ -9,7 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/dunlindb/dunlin/antientropy/message"
+	"github.com/dunlindb/dunlin/antientropy/ledger"
 	"github.com/dunlindb/dunlin/antientropy/purge"
 	"github.com/dunlindb/dunlin/antientropy/tree"
 	"github.com/dunlindb/dunlin/hlc"
@@ -99,6 +99,7 @@ type AntiEntropy struct {
 	env     Env
 	metrics *metrics
 	purge   *purge.Keeper
+	ledger  *ledger.Ledger
 	walks   sync.Pool     // of *tree.Walker
 	serving chan struct{} // slots of answers that read rows
 	served  *served
@@ -109,8 +110,7 @@ type AntiEntropy struct {
 	mu       sync.Mutex // guards the fields below
 	looks    [token.Ranges]*look
 	busy     map[pair]struct{} // ranges that are being changed on behalf of a peer
-	ledger   ledger
-	hurried  []Scope // that Step has not taken up
+	hurried  []Scope           // that Step has not taken up
 	progress progress
 	pulled   map[uint32]pulled // by table
 }
@@ -133,7 +133,7 @@ func New(cfg Config, env Env) (*AntiEntropy, error) {
 		cfg: cfg, env: env, metrics: newMetrics(env.Registerer),
 		serving: make(chan struct{}, cfg.Serving), wake: make(chan struct{}, 1),
 		busy: map[pair]struct{}{}, pulled: map[uint32]pulled{},
-		served: newServed(cfg.Serving), ledger: ledger{},
+		served: newServed(cfg.Serving), ledger: ledger.New(env.Engine.Meta()),
 	}
 	a.plan.peers, a.plan.hash.corrupt = map[ring.NodeID]*peer{}, map[record.Leaf]struct{}{}
 	var err error
@@ -192,32 +192,4 @@ func (a *AntiEntropy) call(ctx context.Context, to ring.NodeID, kind string, bod
 	answer, err := a.env.Call(ctx, to, kind, body)
 	a.metrics.received.Add(float64(len(answer)))
 	return answer, err
-}
-
-// epochOf is what messages say of a view.
-func epochOf(v *schema.View) message.Epoch {
-	return message.Epoch{Generation: v.Generation, Version: v.Version}
-}
-
-// shared reports whether two nodes hold a target.
-func shared(v *schema.View, t message.Target, a, b ring.NodeID) bool {
-	return holds(v, t, a) && holds(v, t, b)
-}
-
-func holds(v *schema.View, t message.Target, id ring.NodeID) bool {
-	if t.Placement >= v.Ring.Placements() || t.ID >= token.Ranges {
-		return false
-	}
-	i, ok := v.Ring.Index(id)
-	return ok && v.Ring.Holds(t.Placement, t.ID, i)
-}
-
-// covers reports whether a leaf is part of a target under a view.
-func covers(v *schema.View, t message.Target, l record.Leaf) bool {
-	table := v.Table(l.Table)
-	if table == nil || table.Placement != t.Placement || l.Range != t.ID {
-		return false
-	}
-	return l.Space == record.SpaceHeads ||
-		l.Space == table.Shape.Space() && (l.Space != record.SpaceWindows || l.Window >= table.Floor)
 }

@@ -137,7 +137,7 @@ func (c *comparison) list(ctx context.Context) error {
 		ours.upTo(theirs.Through)
 	}
 	c.through = ours.through
-	c.wanted, c.offered = differ(ours.keys, theirs.Keys)
+	c.wanted, c.offered = message.Differ(ours.keys, theirs.Keys)
 	c.at, c.stage = c.after, pulling
 	c.settle()
 	return nil

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/dunlindb/dunlin/antientropy/message"
+	"github.com/dunlindb/dunlin/antientropy/share"
 	"github.com/dunlindb/dunlin/antientropy/tree"
 	"github.com/dunlindb/dunlin/record"
 	"github.com/dunlindb/dunlin/schema"
@@ -196,5 +197,5 @@ func (a *AntiEntropy) wanted(v *schema.View, l record.Leaf) bool {
 		return false
 	}
 	t := message.Target{Placement: table.Placement, ID: l.Range}
-	return covers(v, t, l) && holds(v, t, a.env.Self)
+	return share.Covers(v, t, l) && share.Holds(v, t, a.env.Self)
 }

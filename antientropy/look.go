@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 
 	"github.com/dunlindb/dunlin/antientropy/message"
+	"github.com/dunlindb/dunlin/antientropy/share"
 	"github.com/dunlindb/dunlin/record"
 	"github.com/dunlindb/dunlin/schema"
 	"github.com/dunlindb/dunlin/token"
@@ -73,7 +74,7 @@ func newLook(v *schema.View, id token.RangeID, leaves []record.LeafState) *look 
 		var scratch []byte
 		for i := range leaves {
 			leaf := &leaves[i]
-			if !covers(v, message.Target{Placement: p, ID: id}, leaf.Leaf) {
+			if !share.Covers(v, message.Target{Placement: p, ID: id}, leaf.Leaf) {
 				continue
 			}
 			l.count(leaf)

@@ -54,29 +54,6 @@ func (p *page) upTo(through []byte) {
 	}
 }
 
-// differ returns the hashes of keys in theirs that are not the same in ours, and
-// the other way round.
-func differ(ours, theirs []message.KeyDigest) (wanted, offered []uint64) {
-	return missing(theirs, ours), missing(ours, theirs)
-}
-
-// missing lists the hashes of keys of a that b does not have like that.
-func missing(a, b []message.KeyDigest) (hashes []uint64) {
-	if len(a) == 0 {
-		return nil
-	}
-	in := make(map[message.KeyDigest]struct{}, len(b))
-	for _, k := range b {
-		in[k] = struct{}{}
-	}
-	for _, k := range a {
-		if _, ok := in[k]; !ok {
-			hashes = append(hashes, k.Hash)
-		}
-	}
-	return hashes
-}
-
 // pull asks a peer for rows of a span, once, and applies them. It returns when
 // they are synced.
 func (a *AntiEntropy) pull(ctx context.Context, from ring.NodeID, v *schema.View, born hlc.Timestamp, m *message.RowsRequest) (got message.PullAnswer, err error) {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/dunlindb/dunlin/antientropy/message"
+	"github.com/dunlindb/dunlin/antientropy/share"
 	"github.com/dunlindb/dunlin/ring"
 	"github.com/dunlindb/dunlin/schema"
 	"github.com/dunlindb/dunlin/token"
@@ -62,13 +63,13 @@ func (a *AntiEntropy) compareRoots(ctx context.Context, v *schema.View, p *peer)
 	if err != nil {
 		return err
 	}
-	m := message.RootsRequest{Epoch: epochOf(v)}
+	m := message.RootsRequest{Epoch: share.Epoch(v)}
 	for i, t := range p.targets {
 		l, err := a.look(ctx, v, t.ID)
 		if err != nil {
 			return err
 		}
-		point := a.purge.Point(keyspaceOf(v, t.Placement), t.ID)
+		point := a.purge.Point(share.Keyspace(v, t.Placement), t.ID)
 		if root := l.roots[t.Placement]; root.settled && root.oldest > point {
 			m.Targets, m.Roots, m.Points = append(m.Targets, t), append(m.Roots, root.sum), append(m.Points, point)
 		} else {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/dunlindb/dunlin/antientropy/message"
+	"github.com/dunlindb/dunlin/antientropy/share"
 	"github.com/dunlindb/dunlin/antientropy/tree"
 	"github.com/dunlindb/dunlin/ring"
 	"github.com/dunlindb/dunlin/schema"
@@ -102,7 +103,7 @@ func (a *AntiEntropy) work(ctx context.Context, v *schema.View, now time.Time) (
 		return true, a.env.Marks.RotateLeaves(ctx)
 	case !now.Before(s.persist):
 		s.persist = now.Add(a.cfg.Persist)
-		return true, a.persist()
+		return true, a.ledger.Persist()
 	case !now.Before(s.purge):
 		s.purge = now.Add(a.cfg.Purge.Every)
 		return true, a.purge.Step(ctx, v)
@@ -146,7 +147,7 @@ func (a *AntiEntropy) meet(v *schema.View) error {
 	targets := map[ring.NodeID][]message.Target{}
 	self, member := v.Ring.Index(a.env.Self)
 	for p := range v.Ring.Placements() {
-		if keyspaceOf(v, p) == "" {
+		if share.Keyspace(v, p) == "" {
 			continue
 		}
 		for id := range token.RangeID(token.Ranges) {
@@ -227,7 +228,7 @@ func (a *AntiEntropy) start(v *schema.View, p *peer) error {
 	if a.plan.buckets == nil {
 		a.plan.buckets = &tree.Buckets{}
 	}
-	point := a.purge.Point(keyspaceOf(v, t.Placement), t.ID)
+	point := a.purge.Point(share.Keyspace(v, t.Placement), t.ID)
 	a.plan.session = &session{a: a, view: v, peer: p, target: t, born: born, point: point, buckets: a.plan.buckets}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/dunlindb/dunlin/antientropy/message"
+	"github.com/dunlindb/dunlin/antientropy/share"
 	"github.com/dunlindb/dunlin/antientropy/tree"
 	"github.com/dunlindb/dunlin/record"
 	"github.com/dunlindb/dunlin/ring"
@@ -102,7 +103,7 @@ func (a *AntiEntropy) handle(ctx context.Context, from ring.NodeID, kind string,
 // agree checks that this node serves by the same catalog version as the peer.
 func (a *AntiEntropy) agree(e message.Epoch) (*schema.View, error) {
 	v := a.env.Replica.View()
-	if v == nil || epochOf(v) != e {
+	if v == nil || share.Epoch(v) != e {
 		return nil, refusal(reasonStale, "catalog version %d of generation %d is not the one here", e.Version, e.Generation)
 	}
 	return v, nil
@@ -111,7 +112,7 @@ func (a *AntiEntropy) agree(e message.Epoch) (*schema.View, error) {
 // admit checks that both nodes hold what the question is about.
 func (a *AntiEntropy) admit(from ring.NodeID, e message.Epoch, t message.Target) (*schema.View, error) {
 	v, err := a.agree(e)
-	if err == nil && !shared(v, t, a.env.Self, from) {
+	if err == nil && !share.Both(v, t, a.env.Self, from) {
 		err = refusal(reasonMoved, "range %d is not shared", t.ID)
 	}
 	return v, err
@@ -119,7 +120,7 @@ func (a *AntiEntropy) admit(from ring.NodeID, e message.Epoch, t message.Target)
 
 func (a *AntiEntropy) admitLeaf(from ring.NodeID, h *message.LeafHead) (*schema.View, error) {
 	v, err := a.admit(from, h.Epoch, h.Target)
-	if err == nil && !covers(v, h.Target, h.Leaf) {
+	if err == nil && !share.Covers(v, h.Target, h.Leaf) {
 		err = refusal(reasonMoved, "leaf %+v is not compared", h.Leaf)
 	}
 	return v, err
@@ -136,7 +137,7 @@ func (a *AntiEntropy) serveRoots(ctx context.Context, from ring.NodeID, body []b
 	}
 	answer := make([]message.Likeness, len(m.Targets))
 	for i, t := range m.Targets {
-		if !shared(v, t, a.env.Self, from) {
+		if !share.Both(v, t, a.env.Self, from) {
 			answer[i] = message.Elsewhere
 			continue
 		}
@@ -144,7 +145,7 @@ func (a *AntiEntropy) serveRoots(ctx context.Context, from ring.NodeID, body []b
 		if err != nil {
 			return nil, err
 		}
-		answer[i] = likeness(&l.roots[t.Placement], m.Roots[i], a.purge.Point(keyspaceOf(v, t.Placement), t.ID), m.Points[i])
+		answer[i] = likeness(&l.roots[t.Placement], m.Roots[i], a.purge.Point(share.Keyspace(v, t.Placement), t.ID), m.Points[i])
 	}
 	return message.EncodeLikenesses(answer), nil
 }
@@ -173,7 +174,7 @@ func (a *AntiEntropy) serveLeaves(ctx context.Context, from ring.NodeID, body []
 	if err != nil {
 		return nil, err
 	}
-	answer := message.LeavesAnswer{Point: a.purge.Point(keyspaceOf(v, m.Target.Placement), m.Target.ID)}
+	answer := message.LeavesAnswer{Point: a.purge.Point(share.Keyspace(v, m.Target.Placement), m.Target.ID)}
 	if answer.Point > m.Point {
 		return answer.Encode(), nil
 	}
@@ -184,7 +185,7 @@ func (a *AntiEntropy) serveLeaves(ctx context.Context, from ring.NodeID, body []
 	seenAt(leaves, m.Point)
 	most := a.cfg.AnswerBytes / (record.LeafSize + 1 + len(record.Digest{}) + 10)
 	for i := range leaves {
-		if m.After != nil && leaves[i].Compare(*m.After) <= 0 || !covers(v, m.Target, leaves[i].Leaf) {
+		if m.After != nil && leaves[i].Compare(*m.After) <= 0 || !share.Covers(v, m.Target, leaves[i].Leaf) {
 			continue
 		}
 		if len(answer.Leaves) == most {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/dunlindb/dunlin/antientropy/message"
+	"github.com/dunlindb/dunlin/antientropy/share"
 	"github.com/dunlindb/dunlin/antientropy/tree"
 	"github.com/dunlindb/dunlin/record"
 	"github.com/dunlindb/dunlin/schema"
@@ -59,7 +60,7 @@ func (s *session) open(l record.Leaf) {
 	s.compared++
 	s.current = &comparison{
 		a: s.a, view: s.view, peer: s.peer.id, born: s.born.at,
-		head:    message.LeafHead{Epoch: epochOf(s.view), Target: s.target, Session: uint64(s.born.at), Point: s.point, Leaf: l},
+		head:    message.LeafHead{Epoch: share.Epoch(s.view), Target: s.target, Session: uint64(s.born.at), Point: s.point, Leaf: l},
 		filling: filling{leaf: l, buckets: s.buckets},
 	}
 	s.current.filling.form = s.current.head.Form()
@@ -88,7 +89,7 @@ func (s *session) ask(ctx context.Context) error {
 	var heads, rows []record.Leaf
 	for _, l := range unequal(ours, theirs) {
 		switch {
-		case !covers(s.view, s.target, l):
+		case !share.Covers(s.view, s.target, l):
 		case l.Space == record.SpaceHeads:
 			heads = append(heads, l)
 		default:
@@ -113,7 +114,7 @@ func seenAt(leaves []record.LeafState, point int64) {
 // theirs lists the peer's leaves. If its purge point is larger, that one holds for
 // the session.
 func (s *session) theirs(ctx context.Context) (all []record.LeafState, err error) {
-	m := message.LeavesRequest{Epoch: epochOf(s.view), Target: s.target, Point: s.point}
+	m := message.LeavesRequest{Epoch: share.Epoch(s.view), Target: s.target, Point: s.point}
 	for {
 		body, err := s.a.call(ctx, s.peer.id, message.Leaves, m.Encode())
 		if err != nil {

@@ -15,7 +15,6 @@ import (
 
 	"github.com/dunlindb/dunlin/antientropy/message"
 	"github.com/dunlindb/dunlin/antientropy/tree"
-	"github.com/dunlindb/dunlin/hlc"
 	"github.com/dunlindb/dunlin/record"
 	"github.com/dunlindb/dunlin/ring"
 	"github.com/dunlindb/dunlin/schema"
@@ -578,31 +577,6 @@ func TestConfig(t *testing.T) {
 	}
 	if _, err := New(DefaultConfig(), Env{}); err == nil {
 		t.Error("an empty Env is accepted")
-	}
-}
-
-// TestAccounts: what was verified comes back as it was written, but not of ranges
-// whose replicas have changed since.
-func TestAccounts(t *testing.T) {
-	v := catalog{version: 3, nodes: 2, factor: 2}.view(t)
-	a := &account{epoch: message.Epoch{Version: 3}, opened: 5}
-	a.verified[0], a.verified[1023], a.levels[5] = 7, 9, 3
-	again, ok := decodeAccount(a.encode())
-	if !ok || again.verified != a.verified || again.levels != a.levels || again.opened != 5 || again.epoch != a.epoch {
-		t.Errorf("%v %v", again, ok)
-	}
-	again.renew(v) // its ranges changed in version 1
-	if again.verified != a.verified {
-		t.Error("a view that changed no replicas made something unverified")
-	}
-	again.epoch = message.Epoch{}
-	if again.renew(v); again.verified != [token.Ranges]hlc.Timestamp{} {
-		t.Error("ranges whose replicas changed are verified")
-	}
-	for _, bad := range [][]byte{nil, {1}, append(a.encode(), 0), append([]byte{1}, a.encode()[1:]...)} {
-		if _, ok := decodeAccount(bad); ok {
-			t.Errorf("%d bytes are read", len(bad))
-		}
 	}
 }
 

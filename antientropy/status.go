@@ -3,7 +3,9 @@ package antientropy
 import (
 	"time"
 
+	"github.com/dunlindb/dunlin/antientropy/ledger"
 	"github.com/dunlindb/dunlin/antientropy/purge"
+	"github.com/dunlindb/dunlin/antientropy/share"
 	"github.com/dunlindb/dunlin/hlc"
 	"github.com/dunlindb/dunlin/ring"
 	"github.com/dunlindb/dunlin/schema"
@@ -58,24 +60,24 @@ func (a *AntiEntropy) ages(v *schema.View) map[string]age {
 	a.progress.verified, a.progress.ranges = 0, 0
 	self, member := v.Ring.Index(a.env.Self)
 	for p := range v.Ring.Placements() {
-		name := keyspaceOf(v, p)
+		name := share.Keyspace(v, p)
 		if _, seen := ages[name]; seen || !member {
 			continue // a keyspace without tables has nothing to verify
 		}
 		var g age
-		for k, account := range a.ledger {
-			if other, ok := v.Ring.Index(k.peer); ok && k.keyspace == name {
+		a.ledger.Each(func(k ledger.Key, account *ledger.Account) {
+			if other, ok := v.Ring.Index(k.Peer); ok && k.Keyspace == name {
 				a.age(&g, account, v.Ring, p, self, other)
 			}
-		}
+		})
 		ages[name] = g
 	}
 	return ages
 }
 
 // age adds one account. a.mu is held.
-func (a *AntiEntropy) age(g *age, account *account, r *ring.Ring, placement int, self, other uint16) {
-	for id, at := range account.verified {
+func (a *AntiEntropy) age(g *age, account *ledger.Account, r *ring.Ring, placement int, self, other uint16) {
+	for id, at := range account.Verified {
 		id := token.RangeID(id)
 		if !r.Holds(placement, id, self) || !r.Holds(placement, id, other) {
 			continue
@@ -85,7 +87,7 @@ func (a *AntiEntropy) age(g *age, account *account, r *ring.Ring, placement int,
 			a.progress.verified++
 		}
 		if at == 0 {
-			at = account.opened
+			at = account.Opened
 			g.never++
 		}
 		if g.oldest == 0 || at < g.oldest {

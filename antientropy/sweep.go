@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/dunlindb/dunlin/antientropy/message"
+	"github.com/dunlindb/dunlin/antientropy/share"
 	"github.com/dunlindb/dunlin/antientropy/tree"
 	"github.com/dunlindb/dunlin/record"
 	"github.com/dunlindb/dunlin/schema"
@@ -33,7 +34,7 @@ func (a *AntiEntropy) loose(ctx context.Context, v *schema.View, id token.RangeI
 		return false, err
 	}
 	for p := range v.Ring.Placements() {
-		if l.loose(p, a.purge.Point(keyspaceOf(v, p), id), a.purge.ExpiredBefore()) {
+		if l.loose(p, a.purge.Point(share.Keyspace(v, p), id), a.purge.ExpiredBefore()) {
 			return true, nil
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/dunlindb/dunlin/storage/gate"
+	"github.com/dunlindb/dunlin/storage/limits"
 	"github.com/dunlindb/dunlin/token"
 )
 
@@ -121,7 +122,7 @@ func (e *Engine) openStores() error {
 	}
 	cache := pebble.NewCache(e.memory.total)
 	defer cache.Unref()
-	small := max(openFilesMax()/8, 64)
+	small := max(limits.OpenFiles()/8, 64)
 	for _, s := range []struct {
 		dir     string
 		db      **pebble.DB
@@ -129,7 +130,7 @@ func (e *Engine) openStores() error {
 	}{
 		{metaDir, &e.meta, e.smallOptions(cache, small)},
 		{hintsDir, &e.hints, e.smallOptions(cache, small)},
-		{rowsDir, &e.rows, e.rowOptions(cache, openFilesMax()-2*small)},
+		{rowsDir, &e.rows, e.rowOptions(cache, limits.OpenFiles()-2*small)},
 	} {
 		s.options.ErrorIfNotExists = existing
 		db, err := pebble.Open(filepath.Join(e.cfg.Dir, s.dir), s.options)
@@ -188,7 +189,7 @@ func (e *Engine) openError(dir string, err error) error {
 // isLocked recognises the lock of another process, or of this one, for which
 // Pebble has no type.
 func isLocked(err error) bool {
-	return isLockErrno(err) || strings.Contains(err.Error(), "lock held by current process")
+	return limits.IsLock(err) || strings.Contains(err.Error(), "lock held by current process")
 }
 
 // Keys of the meta store that the engine keeps for itself.

@@ -16,6 +16,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/dunlindb/dunlin/record"
+	"github.com/dunlindb/dunlin/storage/limits"
 	"github.com/dunlindb/dunlin/token"
 )
 
@@ -161,7 +162,7 @@ func markRaw(b *testing.B, seed uint64) float64 {
 	if err := e.env.FS.MkdirAll(cfg.Dir, 0o755); err != nil {
 		b.Fatal(err)
 	}
-	db, err := pebble.Open(cfg.Dir, e.rowOptions(cache, openFilesMax()))
+	db, err := pebble.Open(cfg.Dir, e.rowOptions(cache, limits.OpenFiles()))
 	if err != nil {
 		b.Fatal(err)
 	}

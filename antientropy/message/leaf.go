@@ -184,6 +184,29 @@ func DecodeKeysAnswer(b []byte) (m KeysAnswer, err error) {
 	return m, r.end()
 }
 
+// Differ returns the hashes of keys in theirs that are not the same in ours, and
+// the other way round.
+func Differ(ours, theirs []KeyDigest) (wanted, offered []uint64) {
+	return missing(theirs, ours), missing(ours, theirs)
+}
+
+// missing lists the hashes of keys of a that b does not have like that.
+func missing(a, b []KeyDigest) (hashes []uint64) {
+	if len(a) == 0 {
+		return nil
+	}
+	in := make(map[KeyDigest]struct{}, len(b))
+	for _, k := range b {
+		in[k] = struct{}{}
+	}
+	for _, k := range a {
+		if _, ok := in[k]; !ok {
+			hashes = append(hashes, k.Hash)
+		}
+	}
+	return hashes
+}
+
 // RowsRequest asks for the rows of a span whose keys have the hashes. As a pull
 // it asks the peer to ask this node for them, and to apply them.
 type RowsRequest struct {

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/dunlindb/dunlin/antientropy/message"
+	"github.com/dunlindb/dunlin/antientropy/share"
 	"github.com/dunlindb/dunlin/hlc"
 	"github.com/dunlindb/dunlin/record"
 	"github.com/dunlindb/dunlin/ring"
@@ -233,7 +234,7 @@ func (k *Keeper) raiseFloor() error {
 
 // exchange tells a member of this node's state and hears its.
 func (k *Keeper) exchange(ctx context.Context, v *schema.View, id ring.NodeID) error {
-	m := k.state(v, id, sharedTargets(v, k.env.Self, id))
+	m := k.state(v, id, share.With(v, k.env.Self, id))
 	body, err := k.env.Call(ctx, id, message.Purge, m.Encode())
 	if err != nil {
 		return err
@@ -269,7 +270,7 @@ func (k *Keeper) Answer(v *schema.View, from ring.NodeID, m *message.PurgeState)
 // state is what this node says of itself to another.
 func (k *Keeper) state(v *schema.View, to ring.NodeID, targets []message.Target) message.PurgeState {
 	m := message.PurgeState{
-		Epoch: message.Epoch{Generation: v.Generation, Version: v.Version}, Fence: k.env.Fences.Fence(), Targets: targets,
+		Epoch: share.Epoch(v), Fence: k.env.Fences.Fence(), Targets: targets,
 	}
 	if k.env.Hints != nil {
 		if born, ok := k.env.Hints.Oldest(to); ok {
@@ -303,13 +304,11 @@ func (k *Keeper) hear(v *schema.View, from ring.NodeID, s *message.PurgeState) {
 // own is this node's level in a range: the smallest with any other replica. A node
 // that is alone is level with itself as far as its fence.
 func (k *Keeper) own(v *schema.View, t message.Target) hlc.Timestamp {
-	level := k.env.Fences.Fence()
-	others := otherReplicas(v, t, k.env.Self)
-	if others == nil {
+	if !share.Holds(v, t, k.env.Self) {
 		return 0
 	}
-	name := keyspaceOf(v, t.Placement)
-	for _, id := range others {
+	level, name := k.env.Fences.Fence(), share.Keyspace(v, t.Placement)
+	for _, id := range share.Others(v, t, k.env.Self) {
 		level = min(level, k.env.Ledger.Level(name, t.ID, id))
 	}
 	return level

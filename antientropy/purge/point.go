@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/dunlindb/dunlin/antientropy/message"
+	"github.com/dunlindb/dunlin/antientropy/share"
 	"github.com/dunlindb/dunlin/hlc"
 	"github.com/dunlindb/dunlin/record"
 	"github.com/dunlindb/dunlin/ring"
@@ -84,7 +85,7 @@ func (k *Keeper) movePoints(ctx context.Context, v *schema.View) error {
 	later := now + hlc.Timestamp(k.cfg.Skew.Microseconds())
 	ready := map[message.Target]int64{}
 	waiting := record.Never
-	for _, t := range ownTargets(v, k.env.Self) {
+	for _, t := range share.Targets(v, k.env.Self) {
 		aged, err := k.env.Ledger.Aged(ctx, v, t)
 		if err != nil {
 			return fmt.Errorf("purge: move purge points: %w", err)
@@ -105,7 +106,7 @@ func (k *Keeper) movePoints(ctx context.Context, v *schema.View) error {
 // advance takes a range one step on; ok means that the point may be used now.
 func (k *Keeper) advance(v *schema.View, t message.Target, aged int64, later hlc.Timestamp) (point int64, ok bool) {
 	fence, own := k.env.Fences.Fence(), k.own(v, t)
-	others := otherReplicas(v, t, k.env.Self)
+	others := share.Others(v, t, k.env.Self)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if p, ok := k.pending[t]; ok {
@@ -124,7 +125,7 @@ func (k *Keeper) advance(v *schema.View, t message.Target, aged int64, later hlc
 		level = min(level, m.levels[t])
 	}
 	before := int64(0)
-	if p := k.points[keyspaceOf(v, t.Placement)]; p != nil {
+	if p := k.points[share.Keyspace(v, t.Placement)]; p != nil {
 		before = p.at[t.ID]
 	}
 	// A deletion of the same second as the level may have been born after it.
@@ -141,7 +142,7 @@ func (k *Keeper) install(v *schema.View, ready map[message.Target]int64) error {
 	changed := map[string]*points{}
 	k.mu.Lock()
 	for t, point := range ready {
-		name := keyspaceOf(v, t.Placement)
+		name := share.Keyspace(v, t.Placement)
 		if changed[name] == nil {
 			changed[name] = &points{}
 			if p := k.points[name]; p != nil {
@@ -161,59 +162,4 @@ func (k *Keeper) install(v *schema.View, ready map[message.Target]int64) error {
 	}
 	k.metrics.moved.Add(float64(len(ready)))
 	return nil
-}
-
-// keyspaceOf names a placement by a table of it; "" if it has none.
-func keyspaceOf(v *schema.View, placement int) string {
-	for _, t := range v.Tables() {
-		if t.Placement == placement {
-			return t.Keyspace
-		}
-	}
-	return ""
-}
-
-// ownTargets lists what a node is a replica of.
-func ownTargets(v *schema.View, self ring.NodeID) (targets []message.Target) {
-	me, ok := v.Ring.Index(self)
-	for p := range v.Ring.Placements() {
-		if !ok || keyspaceOf(v, p) == "" {
-			continue
-		}
-		for id := range token.RangeID(token.Ranges) {
-			if v.Ring.Holds(p, id, me) {
-				targets = append(targets, message.Target{Placement: p, ID: id})
-			}
-		}
-	}
-	return targets
-}
-
-// sharedTargets lists what two nodes are replicas of.
-func sharedTargets(v *schema.View, self, other ring.NodeID) (targets []message.Target) {
-	i, ok := v.Ring.Index(other)
-	if !ok {
-		return nil
-	}
-	for _, t := range ownTargets(v, self) {
-		if v.Ring.Holds(t.Placement, t.ID, i) {
-			targets = append(targets, t)
-		}
-	}
-	return targets
-}
-
-// otherReplicas lists the other replicas of a target; nil if the node is none.
-func otherReplicas(v *schema.View, t message.Target, self ring.NodeID) []ring.NodeID {
-	me, ok := v.Ring.Index(self)
-	if !ok || !v.Ring.Holds(t.Placement, t.ID, me) {
-		return nil
-	}
-	others := []ring.NodeID{}
-	for _, m := range v.Ring.Replicas(t.Placement, t.ID) {
-		if m != me {
-			others = append(others, v.Ring.Member(m).ID)
-		}
-	}
-	return others
 }

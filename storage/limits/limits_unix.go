@@ -1,15 +1,15 @@
 //go:build unix
 
-package storage
+package limits
 
 import (
 	"errors"
 	"syscall"
 )
 
-// openFilesMax is half of what the process may open, at most 16384: for all
+// OpenFiles is half of what the process may open, at most 16384: for all
 // stores together.
-func openFilesMax() int {
+func OpenFiles() int {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		return 1000
@@ -17,7 +17,7 @@ func openFilesMax() int {
 	return int(min(uint64(limit.Cur)/2, 16384))
 }
 
-// isLockErrno recognises a file lock that another process holds.
-func isLockErrno(err error) bool {
+// IsLock recognises a file lock that another process holds.
+func IsLock(err error) bool {
 	return errors.Is(err, syscall.EAGAIN)
 }
