@@ -99,6 +99,24 @@ type Repair struct {
 	Ranges           int           `json:"ranges"`
 	RemainingSeconds float64       `json:"remaining_seconds,omitempty"` // an estimate; 0: unknown
 	Tables           []TableRepair `json:"tables"`
+	Purge            Purge         `json:"purge"`
+}
+
+// Purge is how far deletions and expired data were dropped on this node.
+type Purge struct {
+	// Fence: writes that were accepted until then are refused; null: none are.
+	Fence *time.Time `json:"fence,omitempty"`
+	// Waiting is when the oldest deletion was made, or data expired, that is still
+	// stored; null: there is none.
+	Waiting *time.Time     `json:"waiting,omitempty"`
+	Blocked []PurgeBlocked `json:"blocked,omitempty"`
+}
+
+// PurgeBlocked is a node for which purging waits, on all nodes.
+type PurgeBlocked struct {
+	Node   string    `json:"node"`
+	Since  time.Time `json:"since"`
+	Reason string    `json:"reason"`
 }
 
 // TableRepair is one table's part of Repair.

@@ -75,6 +75,10 @@ type Hints struct {
 type AntiEntropy struct {
 	Enabled    bool
 	CPUPercent int // of one core, at most; more while something is urgent
+	// PurgeLag is how long writes may be under way: deletions and expired data are
+	// kept for more than twice as long. PurgePace is the least time between two
+	// purges of a range.
+	PurgeLag, PurgePace time.Duration
 }
 
 // Limits bounds what clients may send.
@@ -108,7 +112,7 @@ func DefaultConfig() Config {
 		Clock:   Clock{MaxSkew: 5 * time.Second},
 
 		Hints:       Hints{Enabled: true, MaxAge: 3 * time.Hour, TargetBytes: 2 << 30, TotalBytes: 8 << 30, ReplayRate: 16 << 20},
-		AntiEntropy: AntiEntropy{Enabled: true, CPUPercent: 3},
+		AntiEntropy: AntiEntropy{Enabled: true, CPUPercent: 3, PurgeLag: 5 * time.Minute, PurgePace: 10 * time.Minute},
 		Limits:      Limits{EventBytes: 1 << 20, ValueBytes: 1 << 20, KeyBytes: 1 << 10, EventsMaxFuture: time.Hour},
 		Timeouts:    Timeouts{Write: 5 * time.Second, Read: 10 * time.Second},
 	}
@@ -203,6 +207,9 @@ func (c Config) validateBounds(bad func(string, string, ...any)) {
 	if p := c.AntiEntropy.CPUPercent; p < 1 || p > 100 {
 		bad("antientropy.cpu_percent", "is %d: give 1 to 100, percent of one core", p)
 	}
+	if lag, least := c.AntiEntropy.PurgeLag, max(2*c.Clock.MaxSkew, 2*c.Timeouts.Write); lag < least || lag > 24*time.Hour {
+		bad("antientropy.purge_lag", "is %s: give %s (twice clock.max_skew and timeouts.write) to 24h", lag, least)
+	}
 	if c.Storage.Committers < 0 || c.Storage.Committers > 64 {
 		bad("storage.committers", "is %d: give 0 (one per four cores) to 64", c.Storage.Committers)
 	}
@@ -213,6 +220,7 @@ func (c Config) validateBounds(bad func(string, string, ...any)) {
 	}{
 		{"storage.sync_interval", c.Storage.SyncInterval, 10 * time.Second},
 		{"clock.max_skew", c.Clock.MaxSkew, time.Hour},
+		{"antientropy.purge_pace", c.AntiEntropy.PurgePace, 30 * 24 * time.Hour},
 		{"hints.max_age", c.Hints.MaxAge, 30 * 24 * time.Hour},
 		{"events.max_future", c.Limits.EventsMaxFuture, 365 * 24 * time.Hour},
 		{"timeouts.write", c.Timeouts.Write, 10 * time.Minute},

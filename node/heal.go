@@ -186,6 +186,15 @@ func (n *Node) Repair() admin.Repair {
 	if !s.Started.IsZero() {
 		r.Started = &s.Started
 	}
+	if p := s.Purge; !p.Fence.IsZero() {
+		r.Purge.Fence = &p.Fence
+	}
+	if p := s.Purge; !p.Waiting.IsZero() {
+		r.Purge.Waiting = &p.Waiting
+	}
+	for _, b := range s.Purge.Blockers {
+		r.Purge.Blocked = append(r.Purge.Blocked, admin.PurgeBlocked{Node: b.Node.String(), Since: b.Since, Reason: b.Why})
+	}
 	for _, t := range s.Tables {
 		r.Tables = append(r.Tables, admin.TableRepair{
 			Name: t.Keyspace + "." + t.Table, OldestUnverifiedSeconds: t.OldestUnverified.Seconds(), NeverVerified: t.Never,

@@ -89,6 +89,8 @@ func (c Config) antientropy() antientropy.Config {
 	s := antientropy.DefaultConfig()
 	s.Share = float64(c.AntiEntropy.CPUPercent) / 100
 	s.HurryShare = max(s.HurryShare, s.Share)
+	s.Purge.Lag, s.Purge.Pace, s.Purge.Skew = c.AntiEntropy.PurgeLag, c.AntiEntropy.PurgePace, c.Clock.MaxSkew
+	s.Purge.Every = min(s.Purge.Every, s.Purge.Lag/5)
 	return s
 }
 

@@ -56,6 +56,7 @@ func printRepair(out io.Writer, r admin.Repair) error {
 	}
 	fmt.Fprintf(out, "complete rounds: %d; this round: %d of %d ranges (by keyspace and peer) seen equal, remaining: %s\n\n",
 		r.Round, r.Verified, r.Ranges, left)
+	printPurge(out, r.Purge)
 	var rows [][]string
 	for _, t := range r.Tables {
 		rows = append(rows, []string{
@@ -65,6 +66,18 @@ func printRepair(out io.Writer, r admin.Repair) error {
 		})
 	}
 	return printTable(out, []string{"TABLE", "OLDEST UNVERIFIED", "NEVER VERIFIED", "DIRTY LEAVES", "ROWS REPAIRED", "BYTES REPAIRED"}, rows)
+}
+
+// printPurge says whether deletions and expired data go.
+func printPurge(out io.Writer, p admin.Purge) {
+	for _, b := range p.Blocked {
+		fmt.Fprintf(out, "purge blocked by node %s since %s: it %s\n", b.Node, b.Since.Format(time.RFC3339), b.Reason)
+	}
+	if p.Waiting == nil {
+		fmt.Fprint(out, "purge: no deletion or expired data is stored\n\n")
+		return
+	}
+	fmt.Fprintf(out, "purge: the oldest deletion or expired data still stored is of %s\n\n", p.Waiting.Format(time.RFC3339))
 }
 
 // secondsText writes a length of time in whole seconds.
