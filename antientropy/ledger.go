@@ -43,6 +43,11 @@ func (a *AntiEntropy) Verified(keyspace string, id token.RangeID, peer ring.Node
 	return a.ledger.Verified(ledger.Key{Keyspace: keyspace, Peer: peer}, id)
 }
 
+// PurgePoint is purge.Keeper's Point.
+func (a *AntiEntropy) PurgePoint(keyspace string, id token.RangeID) int64 {
+	return a.purge.Point(keyspace, id)
+}
+
 // Level is purge.Ledger's.
 func (a *AntiEntropy) Level(keyspace string, id token.RangeID, peer ring.NodeID) hlc.Timestamp {
 	return a.ledger.Level(keyspace, id, peer)

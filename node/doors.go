@@ -51,7 +51,7 @@ func (n *Node) openHTTP() (*httpapi.API, error) {
 	}
 	ids := event.NewIDs(uint32(incarnation[0])<<24 | uint32(incarnation[1])<<16 | uint32(incarnation[2])<<8 | uint32(incarnation[3]))
 	return httpapi.New(n.cfg.httpapi(), httpapi.Env{
-		Coordinator: httpapi.Coordinated(n.coordinator), View: n.catalog.View, Physical: n.env.Physical,
+		Coordinator: httpapi.Coordinated(n.coordinator), View: n.catalog.View, Physical: n.wall.Now,
 		IDs: ids, Logger: n.log, Registerer: n.env.Registry,
 	})
 }

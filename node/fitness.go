@@ -41,6 +41,7 @@ func skewedFrom(offsets []time.Duration, max time.Duration) *skewError {
 // checkSkew is a job. Offsets include the delay of the frame that they were
 // measured by, so a suspicion counts only when fresh answers confirm it.
 func (n *Node) checkSkew(ctx context.Context) (idle bool, err error) {
+	n.checkJump(ctx)
 	verdict := skewedFrom(n.offsets(), n.cfg.Clock.MaxSkew)
 	if verdict != nil {
 		n.measureOffsets(ctx)
@@ -55,6 +56,42 @@ func (n *Node) checkSkew(ctx context.Context) (idle bool, err error) {
 	}
 	n.metrics.setSkewed(verdict != nil)
 	return true, nil
+}
+
+// aloneBelieves is after how long a jump of the clock is believed if there is no
+// peer to ask.
+const aloneBelieves = 10 * time.Second
+
+// confirmed judges a jump of this node's clock by the offsets of its peers' clocks
+// from the time that is believed: most are nearer to where it has jumped.
+func confirmed(jump time.Duration, offsets []time.Duration) bool {
+	nearer := 0
+	for _, o := range offsets {
+		if (o - jump).Abs() < o.Abs() {
+			nearer++
+		}
+	}
+	return 2*nearer > len(offsets)
+}
+
+// checkJump believes a jump of this node's clock when its peers confirm it.
+func (n *Node) checkJump(ctx context.Context) {
+	jump := n.wall.Jump()
+	n.metrics.clockJump.Set(jump.Seconds())
+	if jump == 0 {
+		n.jumped = time.Time{}
+		return
+	}
+	if n.jumped.IsZero() {
+		n.jumped = time.Now()
+		n.log.Warn("this node's clock was set; it is not believed until its peers confirm it", "by", jump)
+	}
+	n.measureOffsets(ctx)
+	offsets := n.offsets()
+	if confirmed(jump, offsets) || len(offsets) == 0 && time.Since(n.jumped) > aloneBelieves {
+		n.wall.Believe()
+		n.log.Info("this node's clock is believed again", "by", jump, "peers", len(offsets))
+	}
 }
 
 // offsets are those of the connected peers' clocks from this node's.

@@ -26,3 +26,26 @@ func TestSkewNeedsMostPeersAndTwo(t *testing.T) {
 		}
 	}
 }
+
+// TestJumpsAreConfirmedByMost: peers that are nearer to where a clock has jumped
+// than to where it was confirm the jump.
+func TestJumpsAreConfirmedByMost(t *testing.T) {
+	const s = time.Second
+	for _, c := range []struct {
+		jump    time.Duration
+		offsets []time.Duration
+		want    bool
+	}{
+		{60 * s, nil, false},
+		{60 * s, []time.Duration{0, 1 * s}, false},
+		{60 * s, []time.Duration{59 * s, 61 * s, 0}, true},
+		{60 * s, []time.Duration{59 * s, 0}, false},
+		{-60 * s, []time.Duration{-50 * s}, true},
+		{-60 * s, []time.Duration{50 * s, 60 * s}, false},
+		{60 * s, []time.Duration{3600 * s, 3600 * s}, true},
+	} {
+		if got := confirmed(c.jump, c.offsets); got != c.want {
+			t.Errorf("jump of %s, offsets %v: %v", c.jump, c.offsets, got)
+		}
+	}
+}

@@ -204,6 +204,15 @@ func (n *Node) Repair() admin.Repair {
 	return r
 }
 
+// PurgePoint is up to when deletions and expired data of a range may be gone here,
+// in Unix seconds; 0: nothing is.
+func (n *Node) PurgePoint(keyspace string, id token.RangeID) int64 {
+	if n.antientropy == nil {
+		return 0
+	}
+	return n.antientropy.PurgePoint(keyspace, id)
+}
+
 // RepairNow hurries anti-entropy: for one table, or all if it is empty. The error
 // may be a *schema.NotFoundError.
 func (n *Node) RepairNow(table string) error {

@@ -11,6 +11,7 @@ type metrics struct {
 	jobFailures *prometheus.CounterVec
 	ready       prometheus.Gauge
 	skewed      prometheus.Gauge
+	clockJump   prometheus.Gauge
 	info        *prometheus.GaugeVec
 }
 
@@ -32,6 +33,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		skewed: with.NewGauge(prometheus.GaugeOpts{
 			Name: "dunlin_node_clock_skewed",
 			Help: "1 while this node's clock is off from most peers and it coordinates no writes.",
+		}),
+		clockJump: with.NewGauge(prometheus.GaugeOpts{
+			Name: "dunlin_node_clock_jump_seconds",
+			Help: "How far this node's clock was set, as long as that is not believed; else 0.",
 		}),
 		info: with.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "dunlin_node_info",

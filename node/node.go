@@ -36,6 +36,7 @@ type Node struct {
 	started time.Time
 
 	engine      *storage.Engine
+	wall        *hlc.Wall
 	clock       *hlc.Clock
 	transport   *transport.Transport
 	catalog     *catalog.Catalog
@@ -49,6 +50,7 @@ type Node struct {
 	mu         sync.Mutex // guards membership, which exists once the node is a member
 	membership *membership.Membership
 
+	jumped  time.Time                 // since when a jump of the clock is not believed; belongs to checkSkew
 	skew    atomic.Pointer[skewError] // why writes are refused; nil: they are not
 	outcast atomic.Pointer[error]     // why most peers refuse this node; nil: they do not
 	serving atomic.Bool               // clients are served; /readyz adds what else must hold
@@ -134,7 +136,8 @@ func (n *Node) openClock() (found hlc.Timestamp, err error) {
 	if ok && len(value) == 8 {
 		found = hlc.Timestamp(binary.BigEndian.Uint64(value))
 	}
-	n.clock = hlc.New(n.env.Physical, found, n.cfg.Clock.MaxSkew)
+	n.wall = hlc.NewWall(n.env.Physical, n.cfg.Clock.MaxSkew)
+	n.clock = hlc.New(n.wall.Now, found, n.cfg.Clock.MaxSkew)
 	_, err = n.reserveClock(context.Background())
 	return found, err
 }

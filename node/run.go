@@ -126,7 +126,7 @@ func (n *Node) advanceFloors(ctx context.Context) (idle bool, err error) {
 	if err := n.skewed(); err != nil {
 		return true, err // a clock far ahead would retire windows for good
 	}
-	return true, n.catalog.AdvanceFloors(ctx, n.env.Physical())
+	return true, n.catalog.AdvanceFloors(ctx, n.wall.Now())
 }
 
 // Unready lists why the node should not be sent requests; none: it is ready.

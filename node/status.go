@@ -155,5 +155,5 @@ func (n *Node) SetTable(ctx context.Context, table string, change schema.Setting
 	if err := n.skewed(); err != nil {
 		return err
 	}
-	return n.catalog.AdvanceFloors(ctx, n.env.Physical())
+	return n.catalog.AdvanceFloors(ctx, n.wall.Now())
 }

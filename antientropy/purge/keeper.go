@@ -173,7 +173,7 @@ func (k *Keeper) Point(keyspace string, id token.RangeID) int64 {
 
 // Expired is up to when values of cells have expired for all nodes, in Unix seconds.
 func (k *Keeper) Expired() int64 {
-	return max(1, k.env.Clock.Physical().Add(-k.cfg.Skew).Unix())
+	return max(1, k.env.Clock.Physical().Add(-k.cfg.Lag).Unix())
 }
 
 // ExpiredBefore is up to when values must have expired to be looked for.

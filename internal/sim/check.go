@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"time"
 )
 
 // The promises that the checkers know.
@@ -15,6 +16,8 @@ const (
 	Contract      = "answers keep the contract"
 	ReplicasEqual = "replicas become equal by themselves"
 	Monotonic     = "quorum reads never go back"
+	NothingBack   = "nothing deleted or expired comes back"
+	HintsDrained  = "hints are replayed by themselves"
 )
 
 // Check judges a whole history. Every read in it must be at a level that
@@ -26,7 +29,7 @@ func Check(ops []Op) []Violation {
 		switch {
 		case o.Problem != "":
 			found = append(found, Violation{Contract, o.Key, o.Problem + ": " + o.String()})
-		case o.Kind == Append || o.Kind == List:
+		case o.Kind == Append || o.Kind == List || o.Kind == Clear:
 			streams[o.Key] = append(streams[o.Key], o)
 		default:
 			registers[o.Key] = append(registers[o.Key], o)
@@ -161,18 +164,27 @@ func checkMonotonic(key string, reads, writes []*Op) []Violation {
 	return nil
 }
 
-// deletable reports whether a delete may have hidden what a read has shown from a
-// later one.
+// deletable reports whether a delete, or a value that has expired, may have hidden
+// what a read has shown from a later one.
 func deletable(r, before *Op, writes []*Op) bool {
 	return slices.ContainsFunc(writes, func(w *Op) bool {
-		may := w.Kind == Delete && w.Result != Refused && w.Call <= r.Return
-		return may && (w.Timestamp == 0 || w.Timestamp >= before.Timestamp)
+		return mayHide(w, r) && (w.Timestamp == 0 || w.Timestamp >= before.Timestamp)
 	})
+}
+
+// expirySkew is how far apart clocks may be that set and that look at an expiry.
+const expirySkew = 20 * time.Second
+
+// mayHide reports whether a write may hide older ones from a read: a delete that may
+// have happened, or a value that may have expired.
+func mayHide(w, r *Op) bool {
+	gone := w.Kind == Delete || w.TTL > 0 && w.Call+w.TTL-expirySkew <= r.Return
+	return gone && w.Result != Refused && w.Call <= r.Return
 }
 
 func checkRead(key string, r, floor *Op, byValue map[string]*Op, writes []*Op) *Violation {
 	if !r.Present {
-		if floor == nil || floor.Kind == Delete || hidden(r, floor, writes) {
+		if floor == nil || floor.Kind == Delete || mayHide(floor, r) || hidden(r, floor, writes) {
 			return nil
 		}
 		return &Violation{NothingLost, key, fmt.Sprintf("%v found nothing, after %v", r, floor)}
@@ -188,23 +200,28 @@ func checkRead(key string, r, floor *Op, byValue map[string]*Op, writes []*Op) *
 	case r.Timestamp != 0 && w.Timestamp != 0 && r.Timestamp != w.Timestamp:
 		return &Violation{NothingMadeUp, key, fmt.Sprintf("%v has another timestamp than %v", r, w)}
 	}
+	if w.TTL > 0 && w.Return+w.TTL+expirySkew < r.Call {
+		return &Violation{NothingBack, key, fmt.Sprintf("%v has expired: %v", r, w)}
+	}
 	if w.Timestamp == 0 { // stamped by a server that did not answer: the read tells
 		stamped := *w
 		stamped.Timestamp = r.Timestamp
 		w = &stamped
 	}
 	if floor != nil && newer(w, floor) < 0 {
+		if floor.Kind == Delete || floor.TTL > 0 {
+			return &Violation{NothingBack, key, fmt.Sprintf("%v was deleted by %v", r, floor)}
+		}
 		return &Violation{NothingLost, key, fmt.Sprintf("%v is older than %v", r, floor)}
 	}
 	return nil
 }
 
-// hidden reports whether a delete that may have happened hides an acknowledged
-// value from a read.
+// hidden reports whether a delete that may have happened, or a value that may have
+// expired, hides an acknowledged value from a read.
 func hidden(r, floor *Op, writes []*Op) bool {
 	return slices.ContainsFunc(writes, func(w *Op) bool {
-		may := w.Kind == Delete && w.Result != Refused && w.Call <= r.Return
-		return may && (w.Timestamp == 0 || newer(w, floor) > 0)
+		return mayHide(w, r) && (w.Timestamp == 0 || newer(w, floor) > 0)
 	})
 }
 
@@ -226,33 +243,57 @@ func checkConverged(key string, reads []*Op) []Violation {
 	return nil
 }
 
-// CheckStream judges the operations of one stream, whose events are never
-// deleted: a read must show every event acknowledged before it began, each once,
-// and none that was not appended.
+// clears are the deletions of a stream.
+type clears []*Op
+
+// mayHide reports whether a deletion may hide an event from a read.
+func (c clears) mayHide(e, r *Op) bool {
+	return slices.ContainsFunc(c, func(w *Op) bool {
+		may := w.Result != Refused && w.Call <= r.Return
+		return may && (w.Timestamp == 0 || e.Timestamp == 0 || e.Timestamp <= w.Timestamp)
+	})
+}
+
+// hide finds a deletion that hides an event from a read for sure.
+func (c clears) hide(e, r *Op) *Op {
+	for _, w := range c {
+		if w.Result == OK && w.Return < r.Call && e.Timestamp > 0 && e.Timestamp <= w.Timestamp {
+			return w
+		}
+	}
+	return nil
+}
+
+// CheckStream judges the operations of one stream: a read must show every event
+// acknowledged before it began and not deleted, each once, and none that was not
+// appended.
 func CheckStream(key string, ops []Op) []Violation {
 	appends := make(map[string]*Op)
 	var ordered, reads []*Op
+	var cleared clears
 	for i := range ops {
 		switch o := &ops[i]; {
 		case o.Kind == Append:
 			appends[o.Value] = o
 			ordered = append(ordered, o)
+		case o.Kind == Clear:
+			cleared = append(cleared, o)
 		case o.Result == OK:
 			reads = append(reads, o)
 		}
 	}
 	var found []Violation
 	for _, r := range reads {
-		if v := checkList(key, r, ordered, appends); v != nil {
+		if v := checkList(key, r, ordered, appends, cleared); v != nil {
 			found = append(found, *v)
 		}
 	}
 	found = append(found, checkConverged(key, reads)...)
-	return append(found, checkMonotonicLists(key, reads)...)
+	return append(found, checkMonotonicLists(key, reads, appends, cleared)...)
 }
 
 // checkMonotonicLists is checkMonotonic for streams.
-func checkMonotonicLists(key string, lists []*Op) []Violation {
+func checkMonotonicLists(key string, lists []*Op, appends map[string]*Op, cleared clears) []Violation {
 	shown := map[string]*Op{} // by event: the first list of a majority to end that showed it
 	for _, l := range lists {
 		for _, value := range l.Values {
@@ -270,7 +311,7 @@ func checkMonotonicLists(key string, lists []*Op) []Violation {
 			seen[value] = true
 		}
 		for value, first := range shown {
-			if first.Return < l.Call && !seen[value] {
+			if first.Return < l.Call && !seen[value] && appends[value] != nil && !cleared.mayHide(appends[value], l) {
 				return []Violation{{Monotonic, key, fmt.Sprintf("%v lacks %q, after %v", l, value, first)}}
 			}
 		}
@@ -278,7 +319,7 @@ func checkMonotonicLists(key string, lists []*Op) []Violation {
 	return nil
 }
 
-func checkList(key string, r *Op, ordered []*Op, appends map[string]*Op) *Violation {
+func checkList(key string, r *Op, ordered []*Op, appends map[string]*Op, cleared clears) *Violation {
 	seen := make(map[string]bool, len(r.Values))
 	for _, value := range r.Values {
 		a := appends[value]
@@ -292,10 +333,13 @@ func checkList(key string, r *Op, ordered []*Op, appends map[string]*Op) *Violat
 		case seen[value]:
 			return &Violation{NothingMadeUp, key, fmt.Sprintf("%v shows %q twice", r, value)}
 		}
+		if by := cleared.hide(a, r); by != nil {
+			return &Violation{NothingBack, key, fmt.Sprintf("%v shows %v, deleted by %v", r, a, by)}
+		}
 		seen[value] = true
 	}
 	for _, a := range ordered {
-		if a.Result == OK && a.Return < r.Call && !seen[a.Value] {
+		if a.Result == OK && a.Return < r.Call && !seen[a.Value] && !cleared.mayHide(a, r) {
 			return &Violation{NothingLost, key, fmt.Sprintf("%v lacks %v", r, a)}
 		}
 	}

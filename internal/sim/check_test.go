@@ -30,6 +30,11 @@ func stamped(o Op) Op {
 	return o
 }
 
+func brief(o Op) Op {
+	o.TTL = 50 * time.Second
+	return o
+}
+
 func final(o Op) Op {
 	o.Final = true
 	return o
@@ -60,9 +65,9 @@ func TestCheckersOnPlantedHistories(t *testing.T) {
 		{"read from the future", []Op{op(Get, "a", 1, 2, 3, OK), op(Put, "a", 1, 4, 5, OK)}, NothingMadeUp},
 		{"timestamp altered", []Op{op(Put, "a", 1, 0, 1, OK), op(Get, "a", 7, 2, 3, OK)}, NothingMadeUp},
 		{"deleted", []Op{op(Put, "a", 1, 0, 1, OK), op(Delete, "", 2, 2, 3, OK), op(Get, "", 0, 4, 5, OK)}, ""},
-		{"delete lost", []Op{op(Put, "a", 1, 0, 1, OK), op(Delete, "", 2, 2, 3, OK), op(Get, "a", 1, 4, 5, OK)}, NothingLost},
+		{"delete lost", []Op{op(Put, "a", 1, 0, 1, OK), op(Delete, "", 2, 2, 3, OK), op(Get, "a", 1, 4, 5, OK)}, NothingBack},
 		{"delete wins a tie", []Op{op(Put, "a", 1, 0, 1, OK), op(Delete, "", 1, 2, 3, OK), op(Get, "", 0, 4, 5, OK)}, ""},
-		{"delete loses a tie", []Op{op(Delete, "", 1, 0, 1, OK), op(Put, "a", 1, 2, 3, OK), op(Get, "a", 1, 4, 5, OK)}, NothingLost},
+		{"delete loses a tie", []Op{op(Delete, "", 1, 0, 1, OK), op(Put, "a", 1, 2, 3, OK), op(Get, "a", 1, 4, 5, OK)}, NothingBack},
 		{"unknown delete hides", []Op{op(Put, "a", 1, 0, 1, OK), op(Delete, "", 2, 2, 3, Unknown), op(Get, "", 0, 4, 5, OK)}, ""},
 		{"older unknown delete hides nothing", []Op{op(Put, "a", 2, 0, 1, OK), op(Delete, "", 1, 2, 3, Unknown), op(Get, "", 0, 4, 5, OK)}, NothingLost},
 		{"refused delete hides nothing", []Op{op(Put, "a", 1, 0, 1, OK), op(Delete, "", 2, 2, 3, Refused), op(Get, "", 0, 4, 5, OK)}, NothingLost},
@@ -88,6 +93,15 @@ func TestCheckersOnPlantedHistories(t *testing.T) {
 		{"an unknown first write is deleted", []Op{op(Put, "b", 2, 2, 3, Unknown), op(Get, "b", 2, 4, 5, OK), op(Delete, "", 0, 5, 9, Unknown), op(Get, "", 0, 6, 7, OK)}, ""},
 		{"an unknown event is unseen", []Op{op(Append, "a", 0, 0, 1, Unknown), list(2, 3, "a"), list(4, 5)}, Monotonic},
 		{"an unknown event is seen by one of two reads", []Op{op(Append, "a", 0, 0, 1, Unknown), list(2, 5, "a"), list(4, 6)}, ""},
+		{"expired", []Op{brief(op(Put, "a", 1, 0, 1, OK)), op(Get, "", 0, 70_000, 70_001, OK)}, ""},
+		{"expired too early", []Op{brief(op(Put, "a", 1, 0, 1, OK)), op(Get, "", 0, 10_000, 10_001, OK)}, NothingLost},
+		{"not expired", []Op{brief(op(Put, "a", 1, 0, 1, OK)), op(Get, "a", 1, 90_000, 90_001, OK)}, NothingBack},
+		{"an older value comes back after an expiry", []Op{op(Put, "a", 1, 0, 1, OK), brief(op(Put, "b", 2, 2, 3, OK)), op(Get, "a", 1, 90_000, 90_001, OK)}, NothingBack},
+		{"an unknown write has expired", []Op{op(Put, "a", 1, 0, 1, OK), brief(op(Put, "b", 2, 2, 3, Unknown)), op(Get, "", 0, 90_000, 90_001, OK)}, ""},
+		{"cleared", []Op{op(Append, "a", 1, 0, 1, OK), op(Clear, "", 2, 2, 3, OK), op(Append, "b", 3, 4, 5, OK), list(6, 7, "b")}, ""},
+		{"cleared event comes back", []Op{op(Append, "a", 1, 0, 1, OK), op(Clear, "", 2, 2, 3, OK), list(6, 7, "a")}, NothingBack},
+		{"an unknown clear hides", []Op{op(Append, "a", 1, 0, 1, OK), op(Clear, "", 0, 2, 3, Unknown), list(6, 7)}, ""},
+		{"a clear hides no later event", []Op{op(Append, "a", 3, 0, 1, OK), op(Clear, "", 2, 2, 3, OK), list(6, 7)}, NothingLost},
 		{"session in order", []Op{stamped(op(Put, "a", 5, 0, 1, OK)), stamped(op(Put, "b", 6, 2, 3, OK))}, ""},
 		{"session out of order", []Op{stamped(op(Put, "a", 5, 0, 1, OK)), stamped(op(Put, "b", 5, 2, 3, OK))}, SessionOrder},
 		{"broken answer", []Op{{Kind: Get, Key: "k", Problem: "no timestamp"}}, Contract},

@@ -134,11 +134,16 @@ func (c *client) write(ctx context.Context, o *Op) {
 	if o.Sloppy {
 		r.query.Set("sloppy", "true")
 	}
+	if o.TTL > 0 {
+		r.query.Set("ttl", o.TTL.String())
+	}
 	switch o.Kind {
 	case Put:
 		r.method, r.path, r.contentType, r.body = http.MethodPut, "/v1/kv/sim/"+o.Key, "text/plain", []byte(o.Value)
 	case Delete:
 		r.method, r.path = http.MethodDelete, "/v1/kv/sim/"+o.Key
+	case Clear:
+		r.method, r.path = http.MethodDelete, "/v1/streams/"+o.Key
 	default:
 		body, err := json.Marshal(map[string]any{"type": "sim", "data": o.Value})
 		if err != nil {

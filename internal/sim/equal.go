@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/dunlindb/dunlin/admin"
 	"github.com/dunlindb/dunlin/record"
 	"github.com/dunlindb/dunlin/replica"
 	"github.com/dunlindb/dunlin/ring"
@@ -19,6 +20,8 @@ type holder interface {
 	Self() ring.NodeID
 	View() *schema.View
 	Replica() *replica.Replica
+	PurgePoint(keyspace string, id token.RangeID) int64
+	Hints() admin.Hints
 }
 
 // place is what replicas must agree on.
@@ -68,8 +71,14 @@ func (c *Cluster) differences() (differing []string) {
 		content
 	}
 	found := map[place][]held{}
-	for _, h := range c.holders() {
-		contents, err := contentsOf(h)
+	up := c.holders()
+	for _, h := range up {
+		contents, err := contentsOf(h, func(keyspace string, id token.RangeID) (point int64) {
+			for _, other := range up { // the larger point of two sides counts
+				point = max(point, other.PurgePoint(keyspace, id))
+			}
+			return point
+		})
 		if err != nil {
 			return []string{err.Error()}
 		}
@@ -90,8 +99,26 @@ func (c *Cluster) differences() (differing []string) {
 	return differing
 }
 
-// contentsOf reads everything that a node holds as a replica.
-func contentsOf(h holder) (map[place]content, error) {
+// awaitDrained waits until no node keeps hints, at most for a patience. It returns
+// what is left.
+func (c *Cluster) awaitDrained(patience time.Duration) (left string) {
+	for began := time.Now(); ; time.Sleep(time.Second) {
+		left = ""
+		for _, h := range c.holders() {
+			for _, t := range h.Hints().Targets {
+				if n := t.Plain.Hints + t.Counted.Hints; n > 0 {
+					left = fmt.Sprintf("node %s keeps %d hints for node %s: %+v", h.Self(), n, t.Node, t)
+				}
+			}
+		}
+		if left == "" || time.Since(began) > patience {
+			return left
+		}
+	}
+}
+
+// contentsOf reads everything that a node holds as a replica, as seen at purge points.
+func contentsOf(h holder, point func(keyspace string, id token.RangeID) int64) (map[place]content, error) {
 	v, contents := h.View(), map[place]content{}
 	self, _ := v.Ring.Index(h.Self())
 	for _, t := range v.Tables() {
@@ -99,7 +126,7 @@ func contentsOf(h holder) (map[place]content, error) {
 			if !v.Ring.Holds(t.Placement, id, self) {
 				continue
 			}
-			what, err := contentOf(h, v, t, id)
+			what, err := contentOf(h, v, t, id, point(t.Keyspace, id))
 			if err != nil {
 				return nil, fmt.Errorf("node %s, table %d, range %d: %w", h.Self(), t.ID, id, err)
 			}
@@ -109,9 +136,9 @@ func contentsOf(h holder) (map[place]content, error) {
 	return contents, nil
 }
 
-func contentOf(h holder, v *schema.View, t *schema.TableView, id token.RangeID) (content, error) {
+func contentOf(h holder, v *schema.View, t *schema.TableView, id token.RangeID, point int64) (content, error) {
 	var what content
-	canon := record.Canon{Oldest: record.Never}
+	canon := record.Canon{Purge: point}
 	add := func(sum record.Digest, ok bool) {
 		if ok {
 			what.rows++

@@ -16,10 +16,13 @@ const (
 	Get                  // read a register
 	Append               // add an event to a stream
 	List                 // read a stream
+	Clear                // delete a stream's events up to now
 )
 
 // String names the operation.
-func (k OpKind) String() string { return [...]string{"put", "delete", "get", "append", "list"}[k] }
+func (k OpKind) String() string {
+	return [...]string{"put", "delete", "get", "append", "list", "clear"}[k]
+}
 
 // Result is what the client learned about a write, or whether a read was answered.
 type Result uint8
@@ -45,6 +48,7 @@ type Op struct {
 	Stamped      bool   // the server chose the write's timestamp
 	Level        string
 	Sloppy       bool          // of a write: other nodes may hold it
+	TTL          time.Duration // of a put; 0: for ever
 	Call, Return time.Duration // since the run began
 	Result       Result
 	Present      bool     // a read found a value
@@ -60,6 +64,9 @@ func (o Op) String() string {
 	s := fmt.Sprintf("%s..%s client %d node %d: %s %s", o.Call.Round(time.Millisecond), o.Return.Round(time.Millisecond), o.Client, o.Node, o.Kind, o.Key)
 	if o.Level != "" {
 		s += " at " + o.Level
+	}
+	if o.TTL > 0 {
+		s += " for " + o.TTL.String()
 	}
 	switch o.Kind {
 	case List:

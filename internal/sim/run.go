@@ -24,6 +24,9 @@ type Options struct {
 	Plan    []Fault   // nil draws one from the seed
 	// Prepare, if set, is called when every node serves, before the faults.
 	Prepare func(*Cluster)
+	// Plain leaves out what not every implementation has: times to live, deletions of
+	// streams, sloppy writes.
+	Plain bool
 	// Beat, if set, is the virtual time so far, for a watchdog outside the bubble.
 	Beat *atomic.Int64
 }
@@ -43,7 +46,7 @@ func DefaultOptions(seed uint64, launch Launch) Options {
 // Report is what came of a run.
 type Report struct {
 	Plan       []Fault
-	Ops        [5][3]int // by OpKind and Result
+	Ops        [6][3]int // by OpKind and Result
 	Boots      int
 	Fatals     int
 	Equal      time.Duration // from the last crash until all replicas held the same
@@ -56,7 +59,9 @@ type Report struct {
 func (r Report) Failed() bool { return len(r.Problems) > 0 || len(r.Violations) > 0 }
 
 // Acknowledged counts the acknowledged writes.
-func (r Report) Acknowledged() int { return r.Ops[Put][OK] + r.Ops[Delete][OK] + r.Ops[Append][OK] }
+func (r Report) Acknowledged() int {
+	return r.Ops[Put][OK] + r.Ops[Delete][OK] + r.Ops[Append][OK] + r.Ops[Clear][OK]
+}
 
 // String sums the run up in a few lines.
 func (r Report) String() string {
@@ -74,6 +79,9 @@ const readyPatience = 2 * time.Minute
 // equalPatience is how long replicas may take to become equal, after all faults.
 const equalPatience = 10 * time.Minute
 
+// drainPatience is how long hints may take to be replayed then.
+const drainPatience = 5 * time.Minute
+
 // Run simulates a cluster's life and judges it. It must be called in a synctest
 // bubble; it returns when everything that it started has ended.
 func Run(o Options) Report {
@@ -83,6 +91,7 @@ func Run(o Options) Report {
 	}
 	c := NewCluster(o.Seed, o.Nodes, o.MaxSkew, o.Launch, o.Log)
 	w := newWorkload(c, o.Seed, o.Think)
+	w.plain = o.Plain
 	clients := make([]*client, o.Clients+1) // the last one is the run's own
 	for i := range clients {
 		clients[i] = newClient(c.client(i), c.addresses())
@@ -101,6 +110,9 @@ func Run(o Options) Report {
 			var differing []string
 			if r.Equal, differing = c.awaitEqual(equalPatience); len(differing) > 0 {
 				r.Violations = append(r.Violations, Violation{ReplicasEqual, fmt.Sprint(len(differing), " ranges"), differing[0]})
+			}
+			if left := c.awaitDrained(drainPatience); left != "" {
+				r.Violations = append(r.Violations, Violation{HintsDrained, "hints", left})
 			}
 			w.finish(context.Background(), o.Clients, own)
 		}

@@ -13,7 +13,7 @@ func runToy(t *testing.T, seed uint64, length time.Duration, bugs toyBugs) (r Re
 	synctest.Test(t, func(*testing.T) {
 		o := DefaultOptions(seed, launchToy(bugs))
 		o.Length = length
-		o.Think = 300 * time.Millisecond
+		o.Think, o.Plain = 300*time.Millisecond, true
 		r = Run(o)
 	})
 	return r

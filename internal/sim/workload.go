@@ -12,7 +12,11 @@ const (
 	registers    = 45 // keys that are written again and again
 	streamSlots  = 9  // streams that are appended to at a time
 	streamEvents = 60 // then a new stream takes the slot
+	heldKeys     = 6  // keys that are written at levels that promise no overlap, and read in the end
+	longestTTL   = 5 * time.Minute
 )
+
+func heldKey(i int) string { return fmt.Sprintf("h%d", i) }
 
 // levels are pairs that overlap with three replicas: R+W > N.
 var levels = [3]struct{ write, read string }{{"quorum", "quorum"}, {"all", "one"}, {"one", "all"}}
@@ -23,6 +27,7 @@ type workload struct {
 	seed    uint64
 	think   time.Duration // mean pause of a client
 	history History
+	plain   bool // Options.Plain
 
 	mu    sync.Mutex // guards the fields below
 	slots [streamSlots]struct{ epoch, events int }
@@ -90,6 +95,9 @@ func (w *workload) run(ctx context.Context, number int, c *client) {
 
 // draw picks an operation.
 func (w *workload) draw(draw *rand.Rand, c *client, value string) Op {
+	if !w.plain && draw.IntN(100) < 8 {
+		return w.drawRich(draw, value)
+	}
 	kind := draw.IntN(100)
 	if kind >= 70 { // streams
 		slot := draw.IntN(streamSlots)
@@ -111,6 +119,26 @@ func (w *workload) draw(draw *rand.Rand, c *client, value string) Op {
 	}
 	o.Timestamp, o.Stamped = stamp(i, c.session)
 	return o
+}
+
+// drawRich picks an operation of those that plain workloads do without: a value that
+// expires, a deletion of a stream, a write that other nodes may hold for its replicas.
+func (w *workload) drawRich(draw *rand.Rand, value string) Op {
+	switch kind := draw.IntN(8); kind {
+	case 0:
+		slot := draw.IntN(streamSlots)
+		return Op{Kind: Clear, Stamped: true, Key: w.stream(slot, false), Level: levels[slot%3].write}
+	case 1, 2, 3, 4:
+		i := draw.IntN(registers)
+		ttl := time.Duration(1+draw.Int64N(int64(longestTTL/time.Second))) * time.Second
+		return Op{Kind: Put, Stamped: true, Key: registerKey(i), Value: value, TTL: ttl, Level: levels[i%3].write}
+	default:
+		o := Op{Kind: Put, Stamped: true, Key: heldKey(draw.IntN(heldKeys)), Value: value, Level: "any"}
+		if kind == 5 {
+			o.Level, o.Sloppy = "quorum", true
+		}
+		return o
+	}
 }
 
 // stamp chooses a write's timestamp by the register's number: a third is
@@ -149,9 +177,19 @@ const finalPatience = time.Minute
 // finish reads everything at all replicas, through every node (streams through
 // two), and reports reads that stay unanswered.
 func (w *workload) finish(ctx context.Context, number int, c *client) {
+	keys := make([]string, 0, registers+heldKeys)
 	for i := range registers {
+		keys = append(keys, registerKey(i))
+	}
+	if !w.plain {
+		time.Sleep(longestTTL + expirySkew) // what expires between two reads would look like a difference
+		for i := range heldKeys {
+			keys = append(keys, heldKey(i))
+		}
+	}
+	for _, key := range keys {
 		for node := range c.nodes {
-			w.finalRead(ctx, c, Op{Client: number, Node: node, Kind: Get, Key: registerKey(i), Level: "all", Final: true})
+			w.finalRead(ctx, c, Op{Client: number, Node: node, Kind: Get, Key: key, Level: "all", Final: true})
 		}
 	}
 	for i, stream := range w.streams() {
