@@ -37,7 +37,18 @@ type hashing struct {
 	hashed  []record.LeafCut // not recorded
 	since   time.Time        // when the first of them was hashed
 	corrupt map[record.Leaf]struct{}
+	begun   time.Time // the current leaf was
+	// hot is when leaves of a range may be read again that do not settle: what may
+	// go of them goes all the same.
+	hot [token.Ranges]time.Time
 }
+
+// hotRest is how much longer a range's hot leaves are left alone than the last of
+// them took; plainRest is for how many times Pace if it had nothing that may ever go.
+const (
+	hotRest   = 20
+	plainRest = 5
+)
 
 // hash does one piece of hashing; worked is false if there is nothing to do.
 func (a *AntiEntropy) hash(ctx context.Context, v *schema.View) (worked bool, err error) {
@@ -68,7 +79,7 @@ func (a *AntiEntropy) hash(ctx context.Context, v *schema.View) (worked bool, er
 			return true, err
 		}
 		h.current, h.after, h.sweep = &record.LeafCut{Leaf: leaf, Ticket: ticket}, nil, sweep{}
-		h.current.Oldest, h.current.Expires = record.Never, record.Never
+		h.current.Oldest, h.current.Expires, h.begun = record.Never, record.Never, time.Now()
 		h.form = tree.Form{PurgeForm: a.purgeForm(v, leaf)}
 	}
 	if len(h.sweep.heads) > 0 {
@@ -135,6 +146,12 @@ func (a *AntiEntropy) hashedPiece() {
 	if len(h.hashed) == 0 {
 		h.since = time.Now()
 	}
+	if now, id := time.Now(), h.current.Range; now.Before(h.hot[id]) {
+		h.hot[id] = h.hot[id].Add(hotRest * now.Sub(h.begun))
+		if h.current.Oldest == record.Never {
+			h.hot[id] = h.hot[id].Add(plainRest * a.cfg.Purge.Pace)
+		}
+	}
 	h.hashed, h.current = append(h.hashed, *h.current), nil
 	a.metrics.leaves.Inc()
 }
@@ -175,10 +192,10 @@ func (a *AntiEntropy) findDirty(ctx context.Context, v *schema.View) (looked boo
 		if err != nil {
 			return true, err
 		}
-		urgent := a.plan.urgent(id)
+		urgent, hot := a.plan.urgent(id), a.hot(v, id)
 		for i := range leaves {
 			l := &leaves[i]
-			due := urgent || !l.Recent
+			due := urgent || hot || !l.Recent
 			if l.Clean {
 				due = a.looseLeaf(v, l)
 			}

@@ -118,7 +118,11 @@ func history(tb testing.TB, rng *rand.Rand) []byte {
 // TestPurge: after any history, whoever missed what, a reader sees the same for
 // ever; and in the end nothing else is stored on any replica, and all is quiet.
 func TestPurge(t *testing.T) {
-	for seed := range uint64(12) {
+	seeds := uint64(12)
+	if testing.Short() {
+		seeds = 3
+	}
+	for seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				rng := rand.New(rand.NewPCG(seed, 2))

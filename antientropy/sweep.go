@@ -2,6 +2,7 @@ package antientropy
 
 import (
 	"context"
+	"time"
 
 	"github.com/dunlindb/dunlin/antientropy/message"
 	"github.com/dunlindb/dunlin/antientropy/share"
@@ -39,6 +40,22 @@ func (a *AntiEntropy) loose(ctx context.Context, v *schema.View, id token.RangeI
 		}
 	}
 	return false, nil
+}
+
+// hot reports whether leaves of a range are due that do not settle: there is a purge
+// point, and they were left alone for long enough.
+func (a *AntiEntropy) hot(v *schema.View, id token.RangeID) bool {
+	h := &a.plan.hash
+	if now := time.Now(); now.Before(h.hot[id]) {
+		return false
+	}
+	for p := range v.Ring.Placements() {
+		if a.purge.Point(share.Keyspace(v, p), id) > 0 {
+			h.hot[id] = time.Now().Add(a.cfg.Purge.Pace)
+			return true
+		}
+	}
+	return false
 }
 
 func (a *AntiEntropy) looseLeaf(v *schema.View, l *record.LeafState) bool {
