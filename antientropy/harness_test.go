@@ -351,6 +351,22 @@ func dayKey(tb testing.TB, partition string, day int) []byte {
 	return k
 }
 
+// eventKey is a row of dunlin.events.
+func eventKey(tb testing.TB, stream string, number int) []byte {
+	tb.Helper()
+	shape := schema.Builtin(1, "dc1").Tables[0].Shape()
+	id := uuid.UUID{0: 0x58, 1: 0xe0, 3: byte(number), 4: 0xc2, 5: 0x34, 6: 0x11, 7: 0xea, 8: 0x80}
+	suffix, err := shape.AppendSuffix(nil, id[:])
+	if err != nil {
+		tb.Fatal(err)
+	}
+	k, err := shape.AppendRowKey(nil, token.Of([]byte(stream)), []byte(stream), suffix)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return k
+}
+
 func daySuffix(tb testing.TB, day int) []byte {
 	tb.Helper()
 	at := time.Date(2020, 1, day, 0, 0, 0, 0, time.UTC).UnixMilli()

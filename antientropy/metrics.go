@@ -19,6 +19,7 @@ type metrics struct {
 	rowsRead   prometheus.Counter
 	refused    *prometheus.CounterVec // by reason
 	corrupt    prometheus.Counter
+	conflicts  prometheus.Counter
 	oldest     prometheus.Gauge
 	never      prometheus.Gauge
 	dirty      prometheus.Gauge
@@ -48,6 +49,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		rowsRead:   counter("read_rows_total", "Rows read to hash and to compare leaves, and to answer peers."),
 		refused:    vector("refused_requests_total", "Questions of peers that were refused, by reason.", "reason"),
 		corrupt:    counter("corrupt_reads_total", "Walks through leaves that met corrupt data and ended."),
+		conflicts:  counter("conflicts_total", "Rows of append-only tables that a peer has with another payload for the id."),
 		oldest:     gauge("oldest_unverified_seconds", "Age of the oldest verification of any range with any peer; of ranges never verified, the time since that was first wanted."),
 		never:      gauge("never_verified_ranges", "Ranges, by keyspace and peer, that were never verified."),
 		dirty:      gauge("dirty_leaves", "Leaves that were written since they were hashed."),

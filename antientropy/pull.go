@@ -65,8 +65,11 @@ func (a *AntiEntropy) pull(ctx context.Context, from ring.NodeID, v *schema.View
 	if err != nil {
 		return got, err
 	}
-	groups, err := a.check(&m.SpanHead, hashSet(m.Hashes), answer.Rows)
+	groups, err := answer.Groups(m.Leaf, hashSet(m.Hashes))
 	if err != nil {
+		return got, err
+	}
+	if err := a.reportConflicts(v, m.Leaf, answer.Rows); err != nil {
 		return got, err
 	}
 	if answer.Through != nil && bytes.Compare(answer.Through, m.After) <= 0 {
@@ -85,50 +88,20 @@ func (a *AntiEntropy) pull(ctx context.Context, from ring.NodeID, v *schema.View
 	return got, nil
 }
 
-// check cuts rows into groups. A peer is not believed: they have to be of the
-// leaf, to be asked for, and to be readable.
-func (a *AntiEntropy) check(h *message.SpanHead, wanted map[uint64]struct{}, rows []byte) (groups []transport.Group, err error) {
-	const groupBytes = 64 << 10
-	var canon record.Canon
-	if err := canon.SetHead(nil); err != nil {
-		return nil, err
+// reportConflicts counts rows of a table that is only appended to which a peer has
+// with another payload.
+func (a *AntiEntropy) reportConflicts(v *schema.View, l record.Leaf, rows []byte) error {
+	t := v.Table(l.Table)
+	if t == nil || !t.AppendOnly || l.Space == record.SpaceHeads {
+		return nil
 	}
-	start, count := rows, 0
-	cut := func(rest []byte) {
-		if count > 0 {
-			groups = append(groups, transport.Group{Count: count, Entries: start[:len(start)-len(rest)]})
-		}
-		start, count = rest, 0
+	n, example, err := tree.Conflicts(a.env.Engine, l, rows)
+	if n > 0 {
+		a.metrics.conflicts.Add(float64(n))
+		a.env.Logger.Warn("rows with one id have different payloads; the later write is kept",
+			"table", t.FullName(), "partition", string(example), "rows", n)
 	}
-	for rest := rows; len(rest) > 0; {
-		key, fragment, next, err := record.NextEntry(rest)
-		if err != nil {
-			return nil, fmt.Errorf("%w: rows: %w", message.ErrMessage, err)
-		}
-		k, err := record.ParseKey(key)
-		if err != nil {
-			return nil, fmt.Errorf("%w: rows: %w", message.ErrMessage, err)
-		}
-		leaf, _ := record.LeafOf(key)
-		if _, ok := wanted[tree.KeyHash(key)]; !ok || leaf != h.Leaf {
-			return nil, fmt.Errorf("%w: a row that was not asked for", message.ErrMessage)
-		}
-		if leaf.Space == record.SpaceHeads {
-			_, _, err = canon.Head(key, fragment)
-		} else {
-			_, _, err = canon.Row(key, k.Suffix, fragment)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%w: a row: %w", message.ErrMessage, err)
-		}
-		if count > 0 && len(start)-len(next) > groupBytes {
-			cut(rest)
-		}
-		rest = next
-		count++
-	}
-	cut(nil)
-	return groups, nil
+	return err
 }
 
 // apply applies groups as any write, and waits for them all, whatever happens.

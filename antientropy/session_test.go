@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -14,7 +13,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/dunlindb/dunlin/antientropy/message"
-	"github.com/dunlindb/dunlin/antientropy/tree"
 	"github.com/dunlindb/dunlin/record"
 	"github.com/dunlindb/dunlin/ring"
 	"github.com/dunlindb/dunlin/schema"
@@ -397,28 +395,27 @@ func TestCorruptLeavesDoNotSpread(t *testing.T) {
 	})
 }
 
-// TestPeerIsNotBelieved: rows that were not asked for, of other leaves or
-// unreadable, are refused whole.
-func TestPeerIsNotBelieved(t *testing.T) {
+// TestConflictsAreCounted: an append-only table's row that two replicas have with
+// different payloads is counted where it is pulled; a deletion, or a row that was
+// missed, is none.
+func TestConflictsAreCounted(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, c *cluster, a, b *node) {
-		asked, other := key(t, "p", 1), key(t, "p", 2)
-		leaf, _ := record.LeafOf(asked)
-		head := &message.SpanHead{LeafHead: message.LeafHead{Leaf: leaf}}
-		wanted := hashSet([]uint64{tree.KeyHash(asked), tree.KeyHash(dayKey(t, "p", 1))})
-		good := record.AppendEntry(nil, asked, value(1, "v"))
-		if groups, err := a.ae.check(head, wanted, good); err != nil || len(groups) != 1 || groups[0].Count != 1 {
-			t.Errorf("%v %v", groups, err)
+		event := func(number int, ts int64, data string) []byte {
+			r := record.Row{Cells: []record.Cell{{Column: 4, Timestamp: ts, Value: []byte(data)}}}
+			return record.AppendEntry(nil, eventKey(t, "p", number), r.Append(nil))
 		}
-		for name, rows := range map[string][]byte{
-			"a row that was not asked for": record.AppendEntry(nil, other, value(1, "v")),
-			"a row of another leaf":        record.AppendEntry(nil, dayKey(t, "p", 1), value(1, "v")),
-			"an unreadable row":            record.AppendEntry(nil, asked, []byte{9}),
-			"no key":                       record.AppendEntry(nil, nil, value(1, "v")),
-			"half an entry":                good[:len(good)-1],
-		} {
-			if _, err := a.ae.check(head, wanted, append(slices.Clone(good), rows...)); !errors.Is(err, message.ErrMessage) {
-				t.Errorf("%s: %v", name, err)
-			}
+		deletion := record.Row{Deletion: record.Deletion{Timestamp: 9, Seconds: time.Now().Unix()}}
+		for i := range 3 {
+			a.apply(t, event(i, 1, "one"))
+		}
+		b.apply(t, event(0, 2, "another"))
+		b.apply(t, event(1, 2, "one"))
+		b.apply(t, record.AppendEntry(nil, eventKey(t, "p", 2), deletion.Append(nil)))
+		b.apply(t, event(3, 1, "missed"))
+		c.run(t, 2*time.Minute)
+		c.checkEqual(t)
+		if n := a.counter(a.ae.metrics.conflicts) + b.counter(b.ae.metrics.conflicts); n < 1 || n > 2 { // one, seen from each side
+			t.Errorf("%d conflicts were counted", n)
 		}
 	})
 }

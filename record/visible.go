@@ -1,6 +1,9 @@
 package record
 
-import "slices"
+import (
+	"bytes"
+	"slices"
+)
 
 // Expired reports whether a time to live has run out at now (Unix seconds).
 func expired(ttl uint32, expiry, now int64) bool { return ttl > 0 && expiry <= now }
@@ -57,4 +60,17 @@ func (r *Row) Cell(column uint16) *Cell {
 		}
 	}
 	return nil
+}
+
+// Conflicts reports whether a row and another version of it have different values
+// in a cell that both have.
+func (r *Row) Conflicts(other *Row) bool {
+	for i := range r.Cells {
+		c := &r.Cells[i]
+		o := other.Cell(c.Column)
+		if o != nil && !c.Tombstone && !o.Tombstone && !c.Hashed && !o.Hashed && !bytes.Equal(c.Value, o.Value) {
+			return true
+		}
+	}
+	return false
 }

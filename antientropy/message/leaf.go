@@ -2,9 +2,11 @@ package message
 
 import (
 	"encoding/binary"
+	"fmt"
 
 	"github.com/dunlindb/dunlin/antientropy/tree"
 	"github.com/dunlindb/dunlin/record"
+	"github.com/dunlindb/dunlin/transport"
 )
 
 // LeafHead begins every request about one leaf, as seen at a purge point.
@@ -252,6 +254,59 @@ func DecodeRowsAnswer(b []byte) (m RowsAnswer, err error) {
 	m.Through = r.bytes()
 	m.Rows, r.b = r.b, nil
 	return m, r.end()
+}
+
+// Groups cuts the rows into groups. A peer is not believed: they have to be of the
+// leaf, to be asked for, and to be readable. The error is ErrMessage.
+func (m *RowsAnswer) Groups(leaf record.Leaf, wanted map[uint64]struct{}) (groups []transport.Group, err error) {
+	const groupBytes = 64 << 10
+	var canon record.Canon
+	if err := canon.SetHead(nil); err != nil {
+		return nil, err
+	}
+	start, count := m.Rows, 0
+	cut := func(rest []byte) {
+		if count > 0 {
+			groups = append(groups, transport.Group{Count: count, Entries: start[:len(start)-len(rest)]})
+		}
+		start, count = rest, 0
+	}
+	for rest := m.Rows; len(rest) > 0; {
+		key, fragment, next, err := record.NextEntry(rest)
+		if err != nil {
+			return nil, fmt.Errorf("%w: rows: %w", ErrMessage, err)
+		}
+		if err := checkRow(&canon, leaf, wanted, key, fragment); err != nil {
+			return nil, err
+		}
+		if count > 0 && len(start)-len(next) > groupBytes {
+			cut(rest)
+		}
+		rest = next
+		count++
+	}
+	cut(nil)
+	return groups, nil
+}
+
+func checkRow(canon *record.Canon, leaf record.Leaf, wanted map[uint64]struct{}, key, fragment []byte) error {
+	k, err := record.ParseKey(key)
+	if err != nil {
+		return fmt.Errorf("%w: rows: %w", ErrMessage, err)
+	}
+	at, _ := record.LeafOf(key)
+	if _, ok := wanted[tree.KeyHash(key)]; !ok || at != leaf {
+		return fmt.Errorf("%w: a row that was not asked for", ErrMessage)
+	}
+	if leaf.Space == record.SpaceHeads {
+		_, _, err = canon.Head(key, fragment)
+	} else {
+		_, _, err = canon.Row(key, k.Suffix, fragment)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: a row: %w", ErrMessage, err)
+	}
+	return nil
 }
 
 // PullAnswer says how far the peer has pulled: up to and with through, or to the

@@ -1,6 +1,8 @@
 package message
 
 import (
+	"bytes"
+	"errors"
 	"reflect"
 	"testing"
 
@@ -182,4 +184,43 @@ func FuzzDecode(f *testing.F) {
 			t.Errorf("%d likenesses of %d bytes", len(like), len(b))
 		}
 	})
+}
+
+// TestPeerIsNotBelieved: rows that were not asked for, of other leaves or
+// unreadable, are refused whole.
+func TestPeerIsNotBelieved(t *testing.T) {
+	key := func(table uint32, number byte) []byte {
+		shape := record.Shape{Table: table, Clustering: []record.Component{{Kind: record.Blob}}}
+		suffix, err := shape.AppendSuffix(nil, []byte{number})
+		if err != nil {
+			t.Fatal(err)
+		}
+		k, err := shape.AppendRowKey(nil, 7, []byte("p"), suffix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	row := record.Row{Liveness: record.Liveness{Timestamp: 1}}
+	value := row.Append(nil)
+	asked, elsewhere := key(3, 1), key(4, 1)
+	leaf, _ := record.LeafOf(asked)
+	wanted := map[uint64]struct{}{tree.KeyHash(asked): {}, tree.KeyHash(elsewhere): {}}
+	good := record.AppendEntry(nil, asked, value)
+	answer := RowsAnswer{Rows: good}
+	if groups, err := answer.Groups(leaf, wanted); err != nil || len(groups) != 1 || groups[0].Count != 1 {
+		t.Errorf("%v %v", groups, err)
+	}
+	for name, rows := range map[string][]byte{
+		"a row that was not asked for": record.AppendEntry(nil, key(3, 2), value),
+		"a row of another leaf":        record.AppendEntry(nil, elsewhere, value),
+		"an unreadable row":            record.AppendEntry(nil, asked, []byte{9}),
+		"no key":                       record.AppendEntry(nil, nil, value),
+		"half an entry":                good[:len(good)-1],
+	} {
+		answer := RowsAnswer{Rows: append(bytes.Clone(good), rows...)}
+		if _, err := answer.Groups(leaf, wanted); !errors.Is(err, ErrMessage) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }

@@ -41,13 +41,17 @@ func loadPoints(meta *storage.Meta, keyspace string) (*points, error) {
 	if err != nil {
 		return nil, fmt.Errorf("purge: load purge points of %s: %w", keyspace, err)
 	}
+	return decodePoints(b), nil
+}
+
+func decodePoints(b []byte) *points {
 	p := &points{}
 	if len(b) == pointsSize && b[0] == pointsVersion {
 		for i := range p.at {
 			p.at[i] = int64(binary.BigEndian.Uint64(b[1+8*i:]))
 		}
 	}
-	return p, nil
+	return p
 }
 
 // raiseFence moves this node's fence up to the smallest floor of all members, but

@@ -1,8 +1,6 @@
 package page
 
 import (
-	"bytes"
-
 	"github.com/dunlindb/dunlin/record"
 )
 
@@ -66,7 +64,7 @@ func (p *Page) note(suffix []byte, merged *record.Row, found []*record.Row) {
 			continue
 		}
 		if own := found[i]; own != nil {
-			conflict = conflict || p.cfg.AppendOnly && conflicts(own, &whole)
+			conflict = conflict || p.cfg.AppendOnly && own.Conflicts(&whole)
 			shown := own.Without(shadow)
 			if p.rowDigest(suffix, &shown) == want {
 				continue
@@ -80,19 +78,6 @@ func (p *Page) note(suffix []byte, merged *record.Row, found []*record.Row) {
 	if conflict {
 		p.conflicts++
 	}
-}
-
-// conflicts reports whether a row says something else than the winner in a cell
-// that both have.
-func conflicts(own, winner *record.Row) bool {
-	for i := range own.Cells {
-		c := &own.Cells[i]
-		w := winner.Cell(c.Column)
-		if w != nil && !c.Tombstone && !w.Tombstone && !c.Hashed && !w.Hashed && !bytes.Equal(c.Value, w.Value) {
-			return true
-		}
-	}
-	return false
 }
 
 // rowDigest is the digest of one row; a row that cannot be digested equals none.
