@@ -18,12 +18,23 @@ import (
 	"github.com/dunlindb/dunlin/transport"
 )
 
-// stored is what a node has on disk of all tables, by key.
-func (n *node) stored(tb testing.TB) map[string][]byte {
+// everyRange lists them.
+func everyRange() (ids []token.RangeID) {
+	for id := range token.RangeID(token.Ranges) {
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+// stored is what a node has on disk of all tables, by key: of some ranges, or of all.
+func (n *node) stored(tb testing.TB, ids ...token.RangeID) map[string][]byte {
 	tb.Helper()
 	all := map[string][]byte{}
 	w := tree.NewWalker(n.engine)
-	for id := range token.RangeID(token.Ranges) {
+	if len(ids) == 0 {
+		ids = everyRange()
+	}
+	for _, id := range ids {
 		leaves, err := n.Leaves(tb.Context(), id)
 		if err != nil {
 			tb.Fatal(err)
@@ -41,9 +52,9 @@ func (n *node) stored(tb testing.TB) map[string][]byte {
 }
 
 // visible is what a reader sees now, by key.
-func (n *node) visible(tb testing.TB) map[string]string {
+func (n *node) visible(tb testing.TB, ids ...token.RangeID) map[string]string {
 	tb.Helper()
-	all, seen := n.stored(tb), map[string]string{}
+	all, seen := n.stored(tb, ids...), map[string]string{}
 	for key, fragment := range all {
 		k, err := record.ParseKey([]byte(key))
 		if err != nil {
@@ -273,19 +284,15 @@ func TestLateDeletion(t *testing.T) {
 		began := time.Now()
 		old := put(t, "p1", 1, began.UnixMicro(), "old")
 		c.nodes[0].apply(t, old)
-		for _, n := range c.nodes { // a counted hint somewhere holds all fences back
-			n.hints.floor = hlc.FromTime(began) - 1
-		}
+		c.nodes[1].hints.floor = hlc.FromTime(began) - 1 // a counted hint somewhere holds all fences back
 		c.run(t, time.Hour)
 		read := time.Now() // nobody has the deletion yet
 		time.Sleep(10 * time.Second)
 		deletion := head(&rowsShape, "p1", record.Head{Deletion: record.Deletion{Timestamp: began.UnixMicro() + 1, Seconds: began.Unix()}})
-		if code := c.nodes[1].send(t, began, deletion); code != transport.OK {
+		if code := c.nodes[0].send(t, began, deletion); code != transport.OK {
 			t.Fatalf("the hint is refused: %v", code)
 		}
-		for _, n := range c.nodes {
-			n.hints.floor = hlc.FromTime(time.Now().Add(1000 * time.Hour))
-		}
+		c.nodes[1].hints.floor = 0
 		for range 60 {
 			c.run(t, 20*time.Second)
 			for _, n := range c.nodes {

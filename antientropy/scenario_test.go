@@ -1,6 +1,7 @@
 package antientropy
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/dunlindb/dunlin/antientropy/message"
 	"github.com/dunlindb/dunlin/record"
+	"github.com/dunlindb/dunlin/schema"
 	"github.com/dunlindb/dunlin/transport"
 )
 
@@ -148,4 +150,128 @@ func TestOldDeletionByHint(t *testing.T) {
 			}
 		})
 	}
+}
+
+// neighbours are two partitions of one range.
+func neighbours() (one, other string) {
+	for i := 0; ; i++ {
+		if other = fmt.Sprint("q", i); rangeOf(other) == rangeOf("p1") {
+			return "p1", other
+		}
+	}
+}
+
+// hot writes to a partition on all nodes, so that the leaf does not settle.
+func (c *cluster) hot(tb testing.TB, partition string) {
+	for _, n := range c.nodes {
+		n.apply(tb, put(tb, partition, 1, time.Now().UnixMicro(), "hot"))
+	}
+}
+
+// TestHiddenRowsGoFirst: in a leaf that never settles, rows that a deletion hides
+// (written later, with an old timestamp) are there when it may go. They go before it.
+func TestHiddenRowsGoFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 2, nil)
+		one, other := neighbours()
+		ts := time.Now().UnixMicro()
+		for _, n := range c.nodes {
+			n.apply(t, put(t, one, 1, ts, "old"))
+			n.apply(t, head(&rowsShape, one, record.Head{Deletion: record.Deletion{Timestamp: ts + 1, Seconds: time.Now().Unix()}}))
+		}
+		purged := false
+		for range 40 * 60 {
+			c.hot(t, other)
+			for _, n := range c.nodes {
+				if n.ae.PurgePoint(schema.BuiltinKeyspace, rangeOf(one)) < ts/1e6 {
+					n.apply(t, put(t, one, 1, ts, "old"))
+				}
+			}
+			c.run(t, time.Second)
+			for _, n := range c.nodes {
+				if seen := n.visible(t, rangeOf(one)); len(seen) != 1 {
+					t.Fatalf("node %d shows %v", n.number, seen)
+				}
+			}
+			purged = len(c.nodes[0].stored(t, rangeOf(one))) == 1 && len(c.nodes[1].stored(t, rangeOf(one))) == 1
+			if purged {
+				break
+			}
+		}
+		if !purged {
+			t.Error("nothing was purged")
+		}
+	})
+}
+
+// TestStrippedRowsTravel: a replica that has purged a deletion pulls a row from one
+// that has not, and gets nothing of what the deletion hides.
+func TestStrippedRowsTravel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 2, nil)
+		one, other := neighbours()
+		ts := time.Now().UnixMicro()
+		a, b := c.nodes[0], c.nodes[1]
+		for _, n := range c.nodes {
+			n.apply(t, put(t, one, 1, ts, "old"))
+			n.apply(t, head(&rowsShape, one, record.Head{Deletion: record.Deletion{Timestamp: ts + 1, Seconds: time.Now().Unix()}}))
+		}
+		id := rangeOf(one)
+		for began := time.Now(); a.ae.PurgePoint(schema.BuiltinKeyspace, id) < ts/1e6; time.Sleep(time.Second) {
+			c.hot(t, other)
+			b.steps(t, 10_000)
+			a.steps(t, 10_000)
+			if time.Since(began) > time.Hour {
+				t.Fatal("nothing was purged")
+			}
+		}
+		for range 30 {
+			time.Sleep(time.Second)
+			a.steps(t, 10_000) // b only answers from now on
+		}
+		if len(a.stored(t, id)) != 1 || len(b.stored(t, id)) < 2 {
+			t.Fatalf("%d and %d keys are stored", len(a.stored(t, id)), len(b.stored(t, id)))
+		}
+		b.apply(t, put(t, one, 1, ts, "old")) // as if it had not been looked for yet
+		newer := only(t, one, 1, record.Cell{Column: column + 1, Timestamp: ts + 2, Value: []byte("new")})
+		b.apply(t, newer)
+		for range 20 {
+			time.Sleep(10 * time.Second)
+			a.steps(t, 10_000)
+		}
+		var r record.Row
+		if err := record.DecodeRow(a.stored(t, id)[string(key(t, one, 1))], &r); err != nil {
+			t.Fatalf("it was not pulled: %v", err)
+		}
+		if len(r.Cells) != 1 || r.Cells[0].Column != column+1 || !r.Liveness.IsZero() {
+			t.Errorf("%+v came back", r)
+		}
+	})
+}
+
+// TestEveryPairCounts: two of three replicas that cannot compare with each other hold
+// the purge point back on all three, although the third is equal to both.
+func TestEveryPairCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 3, nil)
+		cut := true
+		c.intercept = func(from, to int, kind string, _ []byte) error {
+			if cut && from+to == 3 && kind != message.Purge {
+				return errors.New("the line is cut")
+			}
+			return nil
+		}
+		for _, n := range c.nodes {
+			n.apply(t, head(&rowsShape, "p1", record.Head{Deletion: record.Deletion{Timestamp: 1, Seconds: time.Now().Unix()}}))
+		}
+		c.run(t, time.Hour)
+		for _, n := range c.nodes {
+			if point := n.ae.PurgePoint(schema.BuiltinKeyspace, rangeOf("p1")); point > 0 || len(n.stored(t)) != 1 {
+				t.Errorf("node %d has purge point %d and stores %d keys", n.number, point, len(n.stored(t)))
+			}
+		}
+		cut = false
+		c.run(t, time.Hour)
+		c.checkEmpty(t)
+	})
 }
