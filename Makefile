@@ -3,7 +3,8 @@ GO      ?= go
 BIN     := bin/dunlin
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -X main.version=$(VERSION)
-SEEDS   ?= 10
+SEEDS   ?= 20
+JOBS    ?= $(shell nproc 2>/dev/null || echo 2)
 CHAOS   ?= 2m
 
 .DEFAULT_GOAL := help
@@ -38,6 +39,17 @@ race: ## the tests of the packages with goroutines, under the race detector
 .PHONY: sim
 sim: ## simulate a cluster: SEEDS=n runs seeds 1..n, SEED=k repeats one and prints its faults
 	$(GO) test ./internal/sim -run TestSeeds -count=1 -timeout 30m $(if $(SEED),-v -seed $(SEED),-seeds $(SEEDS))
+
+.PHONY: sim-long
+sim-long: ## simulate seeds 1..SEEDS=1000, each in a process of its own, JOBS=n at a time; prints the seeds that fail
+	$(GO) test -c -o bin/sim.test ./internal/sim
+	@mkdir -p bin/sim-long; seq 1 $(if $(filter file,$(origin SEEDS)),1000,$(SEEDS)) | xargs -P $(JOBS) -I{} sh -c \
+	  'if bin/sim.test -test.run TestSeeds -test.timeout 30m -seed {} >bin/sim-long/{}.log 2>&1; then rm bin/sim-long/{}.log; else echo "seed {} failed: bin/sim-long/{}.log"; exit 1; fi' \
+	  && echo "no seed failed"
+
+.PHONY: planted
+planted: ## plant bugs into the nodes, one at a time: the simulator must find each
+	bash scripts/planted.sh
 
 .PHONY: chaos
 chaos: build ## kill, stop and restart nodes of a real cluster for CHAOS=2m, then check every event

@@ -11,7 +11,13 @@
 //   - no acknowledged write is lost to reads with R+W > N, while faults last too;
 //   - nothing is read that was never written, or that was refused;
 //   - merged reads converge: at the end, all nodes answer a read of all replicas
-//     alike.
+//     alike;
+//   - nothing that was deleted or has expired comes back, also after it was purged;
+//   - quorum reads never go back; a client's writes are stamped in order;
+//   - replicas become equal by themselves, at the larger of their purge points, and
+//     all hints are replayed.
+//
+// scripts/planted.sh builds nodes with bugs, each of which a checker has to find.
 //
 // Writes whose outcome a client could not learn may have happened or not. The
 // checkers are free functions over a History, tested on planted violations.

@@ -38,7 +38,7 @@ func (o Options) plan() PlanOptions {
 // DefaultOptions are five nodes, four clients, and one virtual hour.
 func DefaultOptions(seed uint64, launch Launch) Options {
 	return Options{
-		Seed: seed, Nodes: 5, Clients: 4, Length: time.Hour, Think: 1250 * time.Millisecond,
+		Seed: seed, Nodes: 5, Clients: 4, Length: time.Hour, Think: 1600 * time.Millisecond,
 		MaxSkew: 5 * time.Second, Launch: launch,
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"runtime/pprof"
 	"sync/atomic"
@@ -59,6 +60,7 @@ func runSeed(t *testing.T, seed uint64, verbose bool) {
 		t.Logf("schedule of seed %d:\n%s", seed, FormatPlan(Plan(seed, o.plan())))
 	}
 	defer debug.SetGCPercent(debug.SetGCPercent(400)) // memory is small, collecting it is not
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))   // one thing happens at a time; handing over between cores costs as much again
 	stop := watch(&o)
 	defer stop()
 	before := cpuTime()

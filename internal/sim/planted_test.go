@@ -1,0 +1,34 @@
+package sim
+
+import (
+	"flag"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+var plantedFlag = flag.String("planted", "", "promises, one of which runs must be seen to break: scripts/planted.sh builds nodes with a bug")
+
+// TestPlanted runs nodes that were built with a bug, until a checker finds it.
+func TestPlanted(t *testing.T) {
+	if *plantedFlag == "" {
+		t.Skip("the nodes have no planted bug: scripts/planted.sh")
+	}
+	promises := strings.Split(*plantedFlag, "|")
+	var found []Violation
+	for seed := uint64(1); seed <= 6; seed++ {
+		synctest.Test(t, func(*testing.T) {
+			o := DefaultOptions(seed, LaunchNode)
+			o.Length, o.Think = 15*time.Minute, 300*time.Millisecond
+			found = append(found, Run(o).Violations...)
+		})
+		at := slices.IndexFunc(found, func(v Violation) bool { return slices.Contains(promises, v.Promise) })
+		if at >= 0 {
+			t.Logf("seed %d: %s", seed, found[at])
+			return
+		}
+	}
+	t.Errorf("not found: %q; but %v", promises, found)
+}

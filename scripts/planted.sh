@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Plants bugs into the nodes, one at a time, and requires that the simulator's
+# checkers find each. The sources stay as they are: Go's -overlay puts changed
+# copies in their place.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# plant NAME FILE PROMISES SED [CODE]: the bug in FILE must break one of PROMISES
+# (with | between them). CODE is appended to the file.
+plant() {
+  local name=$1 file=$2 promises=$3 change=$4 code=${5:-}
+  sed -e "$change" "$file" >"$work/bug.go"
+  if cmp -s "$file" "$work/bug.go"; then
+    echo "planted: '$name' does not apply to $file any more" >&2
+    exit 1
+  fi
+  printf '%s\n' "$code" >>"$work/bug.go"
+  printf '{"Replace": {"%s": "%s"}}\n' "$PWD/$file" "$work/bug.go" >"$work/overlay.json"
+  echo "== $name"
+  go test -overlay "$work/overlay.json" ./internal/sim -run TestPlanted -count=1 -v -args -planted "$promises" |
+    grep -aE 'seed [0-9]+:|not found|^(ok|FAIL|panic)' | cut -c1-200
+}
+
+lost='no acknowledged write is lost'
+back='nothing deleted or expired comes back'
+
+plant 'no fsync' storage/committer.go "$lost" \
+  's/return e.rows.ApplyNoSyncWait(b, pebble.Sync)/return e.rows.Apply(b, pebble.NoSync)/; s/err := b.SyncWait()/var err error/'
+
+plant 'acknowledged before it is applied' replica/apply.go "$lost" \
+  's/^\ta.pending.Store(int32(len(a.parts)))/\ta.group.Entries = append([]byte(nil), a.group.Entries...)\n\ta.sink.Done(a.tag, transport.Verdict{})\n\ta.sink = deaf{}\n&/' \
+  'type deaf struct{}
+
+func (deaf) Done(uint32, transport.Verdict) {}'
+
+plant 'equal timestamps: the first to arrive wins' record/merge.go \
+  'replicas become equal by themselves|merged reads converge|quorum reads never go back|'"$lost" \
+  's/^\tif c.Timestamp != o.Timestamp {/\tif true {/'
+
+plant 'tombstones are purged by the clock' antientropy/purge/keeper.go "$back|$lost" \
+  's/return p.at\[id\]/return k.env.Clock.Physical().Unix() - 15/'
+
+plant 'deletions go at once, rows stay' record/purge.go "$back|replicas become equal by themselves" \
+  's/^\tif c.Purge <= 0 {/\tif false {/; s/r.Deletion.Seconds <= c.Purge/true/'
