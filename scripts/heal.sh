@@ -3,7 +3,8 @@
 # OUTAGE seconds at RATE events a second (256 bytes), on top of BASE_SECONDS of full
 # load before; then it comes back, once with hints and once without, by
 # anti-entropy alone. Before that: what anti-entropy costs while nothing fails. Linux; needs a built bin/dunlin.
-#   OUTAGE=60 RATE=2000 scripts/heal.sh
+#   OUTAGE=60 RATE=2000 STEADY=60 STEADY_SIZES="100000 1000000" scripts/heal.sh
+# WHAT names some of: steady hints anti-entropy.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -11,6 +12,9 @@ OUTAGE=${OUTAGE:-60}
 RATE=${RATE:-2000}
 BASE_SECONDS=${BASE_SECONDS:-5}
 BASE=${BASE:-127.0.51}
+STEADY=${STEADY:-60}
+STEADY_SIZES=${STEADY_SIZES:-100000 1000000}
+WHAT=${WHAT:-steady hints anti-entropy}
 work=$(mktemp -d)
 dev_pid= n3_pid=
 stop() {
@@ -54,20 +58,27 @@ measure() { # "hints" or "anti-entropy"
   stop
 }
 
-steady() { # anti-entropy's share of a core while events come at 5,000 a second
+step_seconds() { curl -s "http://$BASE.$1:7483/metrics" | awk '$1 == "dunlin_antientropy_step_duration_seconds_sum" {print $2}'; }
+
+steady() { # events: anti-entropy's share of a core while more come at 5,000 a second
   bin/dunlin dev --dir "$work/dev" --wipe --base "$BASE.1" > "$work/dev.log" 2>&1 &
   dev_pid=$!
   for _ in $(seq 100); do grep -q 'nodes are ready' "$work/dev.log" && break; sleep 0.1; done
-  local all=http://$BASE.1:7480,http://$BASE.2:7480,http://$BASE.3:7480 seconds=60 events n share
-  events=$(write "$all" "$seconds" --rate 50)
+  local all=http://$BASE.1:7480,http://$BASE.2:7480,http://$BASE.3:7480 before=0 events n
+  while [ "$before" -lt "$1" ]; do before=$((before + $(write "$all" 5))); done
+  for n in 1 2 3; do # what came before is hashed and compared
+    until [ "$(metric "$n" dunlin_antientropy_dirty_leaves)" = 0 ]; do sleep 1; done
+  done
+  local took=(0 "$(step_seconds 1)" "$(step_seconds 2)" "$(step_seconds 3)")
+  local read=(0 "$(metric 1 dunlin_antientropy_read_rows_total)" "$(metric 2 dunlin_antientropy_read_rows_total)" "$(metric 3 dunlin_antientropy_read_rows_total)")
+  events=$(write "$all" "$STEADY" --rate 50)
   for n in 1 2 3; do
-    share=$(curl -s "http://$BASE.$n:7483/metrics" | awk -v s="$seconds" '$1 == "dunlin_antientropy_step_duration_seconds_sum" {printf "%.1f", 100 * $2 / s}')
-    echo "steady: node $n, $events events in ${seconds}s: anti-entropy took $share % of a core, hashed $(metric "$n" dunlin_antientropy_read_rows_total) rows, pulled $(metric "$n" dunlin_antientropy_pulled_rows_total)"
+    echo "steady: node $n, $before events before, $events in ${STEADY}s: anti-entropy took $(awk -v a="${took[$n]}" -v b="$(step_seconds "$n")" -v s="$STEADY" 'BEGIN {printf "%.1f", 100 * (b - a) / s}') % of a core, read $(($(metric "$n" dunlin_antientropy_read_rows_total) - ${read[$n]})) rows, pulled $(metric "$n" dunlin_antientropy_pulled_rows_total)"
   done
   stop
 }
 
-steady
-measure hints
+case " $WHAT " in *" steady "*) for size in $STEADY_SIZES; do steady "$size"; done ;; esac
+case " $WHAT " in *" hints "*) measure hints ;; esac
 export DUNLIN_HINTS_ENABLED=false
-measure anti-entropy
+case " $WHAT " in *" anti-entropy "*) measure anti-entropy ;; esac
