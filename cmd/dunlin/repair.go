@@ -74,7 +74,7 @@ func printPurge(out io.Writer, p admin.Purge) {
 		fmt.Fprintf(out, "purge blocked by node %s since %s: it %s\n", b.Node, b.Since.Format(time.RFC3339), b.Reason)
 	}
 	if p.Waiting == nil {
-		fmt.Fprint(out, "purge: no deletion or expired data is stored\n\n")
+		fmt.Fprint(out, "purge: no deletion or expired data waits, as far as is hashed\n\n")
 		return
 	}
 	fmt.Fprintf(out, "purge: the oldest deletion or expired data still stored is of %s\n\n", p.Waiting.Format(time.RFC3339))
