@@ -117,6 +117,10 @@ func newCommitter(e *Engine) *committer {
 // an item that alone exceeds them is taken when there is no other.
 func (c *committer) submit(it Item, bounded bool) error {
 	size, cfg := it.Bytes(), &c.engine.cfg
+	if bounded && c.engine.pressure.Shedding() {
+		c.engine.metrics.overloads.Inc()
+		return errBehind
+	}
 	c.mu.Lock()
 	switch {
 	case c.closed:
@@ -273,6 +277,7 @@ func (c *committer) commit(b *Batch, end int) {
 		c.engine.metrics.batchBytes.Observe(float64(b.b.Len()))
 		c.engine.written.Add(uint64(b.b.Count()))
 		c.disk.wrote(b.b.Len())
+		c.engine.pressure.Look(done.begun)
 		if err := c.engine.apply(b.b); err != nil {
 			done.err = fmt.Errorf("storage: commit: %w", err)
 		}

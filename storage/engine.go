@@ -17,6 +17,7 @@ import (
 
 	"github.com/dunlindb/dunlin/storage/gate"
 	"github.com/dunlindb/dunlin/storage/limits"
+	"github.com/dunlindb/dunlin/storage/pressure"
 	"github.com/dunlindb/dunlin/token"
 )
 
@@ -47,6 +48,7 @@ type Engine struct {
 	readers           sync.Pool // of *slicer
 	committers        []*committer
 	syncer            *syncer
+	pressure          pressure.Guard
 	running           sync.WaitGroup
 	gate              *gate.Gate            // around every call into the stores but the committers'
 	fault             atomic.Pointer[error] // the fatal error, after which nothing is acknowledged
@@ -90,6 +92,10 @@ func newEngine(cfg Config, env Env) *Engine {
 	e := &Engine{
 		cfg: cfg, env: env, gate: gate.New(),
 		memory: splitMemory(cfg.Memory, offHeap), metrics: newMetrics(env.Registerer),
+	}
+	e.pressure.Measure = func() int { return e.Pressure().Sublevels }
+	e.pressure.Tell = func(shedding bool, sublevels int) {
+		env.Logger.Warn("storage: compactions are behind", "writes_refused", shedding, "sublevels", sublevels)
 	}
 	e.facts = &Meta{engine: e, turn: make(chan struct{}, 1)}
 	if !env.Simulated {

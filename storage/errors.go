@@ -12,6 +12,7 @@ import (
 var (
 	// ErrOverloaded: a committer's queue is full; nothing was queued.
 	ErrOverloaded = errors.New("storage: the write queue is full")
+	errBehind     = fmt.Errorf("%w: compactions are behind", ErrOverloaded)
 	// ErrClosed: the engine is closing; nothing was queued.
 	ErrClosed = errors.New("storage: closed")
 	// ErrCorrupt: stored bytes cannot be read or decoded.

@@ -31,7 +31,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		return with.NewCounter(prometheus.CounterOpts{Name: "dunlin_storage_" + name, Help: help})
 	}
 	m := &metrics{
-		overloads:      counter("queue_overloads_total", "Writes refused because a committer's queue was full."),
+		overloads:      counter("queue_overloads_total", "Writes refused because a committer's queue was full, or compactions are behind."),
 		commitFailures: counter("commit_failures_total", "Batches that could not be committed."),
 		poison:         counter("poisoned_merges_total", "Merges that met an operand of an unknown encoding and kept all operands."),
 		stalls:         counter("write_stalls_total", "Times that the row store stopped writes because it was behind."),
