@@ -307,3 +307,57 @@ func TestCountedHintsSurviveACrash(t *testing.T) {
 		}
 	})
 }
+
+// TestPurgeWaitsForAll: while a node is away deletions stay, and what it missed is
+// deleted when it is back; then they go, everywhere, and nothing comes back.
+func TestPurgeWaitsForAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOutage(t, 3, mechanisms{hints: true, antiEntropy: true, readRepair: true})
+		defer o.end()
+		purged := func() (keys float64) {
+			for i := range o.registries {
+				keys += o.metric(i, "dunlin_replica_purged_keys_total")
+			}
+			return keys
+		}
+		gone := func() {
+			t.Helper()
+			for i := range outageKeys {
+				op := Op{Kind: Get, Key: registerKey(i), Level: "quorum"}
+				if o.client.read(t.Context(), &op); op.Result != OK || op.Present {
+					t.Errorf("%v: %s", op, op.Detail)
+				}
+			}
+		}
+		o.write()
+		o.c.Kill(2, true, 0)
+		time.Sleep(5 * time.Second)
+		for i := range outageKeys {
+			op := Op{Kind: Delete, Key: registerKey(i), Level: "quorum", Stamped: true}
+			if o.client.write(t.Context(), &op); op.Result != OK {
+				t.Fatalf("%v: %s", op, op.Detail)
+			}
+		}
+		time.Sleep(4 * time.Hour) // longer than hints are kept
+		before := o.metric(0, "dunlin_purge_blocked_seconds")
+		if before < 3*3600 {
+			t.Errorf("purging is blocked for %v seconds", before)
+		}
+		gone()
+		hidden := purged()
+		o.c.Start(2)
+		if !o.c.awaitReady(o.client) {
+			t.Fatal(o.c.Problems())
+		}
+		o.awaitAlive()
+		gone()
+		time.Sleep(20 * time.Minute)
+		gone()
+		if n := purged() - hidden; n < outageKeys*2 || o.metric(0, "dunlin_purge_waiting_seconds") != 0 || o.metric(0, "dunlin_purge_blocked_seconds") != 0 {
+			t.Errorf("%v keys were purged, %v before; still waiting", n, hidden)
+		}
+		if !o.equal(time.Second) {
+			t.Error("replicas differ")
+		}
+	})
+}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math/rand/v2"
 	"net/netip"
+	"time"
 
 	"github.com/dunlindb/dunlin/node"
 )
@@ -26,6 +27,7 @@ func nodeConfig(e Env) node.Config {
 	cfg.Clock.MaxSkew = e.MaxSkew
 	cfg.Storage.Committers = 1
 	cfg.Storage.MemoryBudget = 64 << 20
+	cfg.AntiEntropy.PurgeLag, cfg.AntiEntropy.PurgePace = time.Minute, 2*time.Minute // so that an hour sees much of it
 	return cfg
 }
 
