@@ -100,6 +100,27 @@ type Repair struct {
 	RemainingSeconds float64       `json:"remaining_seconds,omitempty"` // an estimate; 0: unknown
 	Tables           []TableRepair `json:"tables"`
 	Purge            Purge         `json:"purge"`
+	Quarantined      []Quarantined `json:"quarantined,omitempty"`
+	Scrub            Scrub         `json:"scrub"`
+}
+
+// Quarantined is a range of which something cannot be read: it takes writes and
+// answers no reads. Phase: waiting (for all other replicas to answer), filling (from
+// them), or kept (for a version that can decode it).
+type Quarantined struct {
+	Range  int       `json:"range"`
+	Since  time.Time `json:"since"`
+	Phase  string    `json:"phase"`
+	Reason string    `json:"reason"`
+}
+
+// Scrub is how far the reading of everything is, which finds data that rots.
+type Scrub struct {
+	Started       time.Time  `json:"started"` // of this pass
+	BytesRead     uint64     `json:"bytes_read"`
+	BytesTotal    uint64     `json:"bytes_total"`      // about
+	Passed        *time.Time `json:"passed,omitempty"` // when the last pass ended, since the start of this node
+	DamagedLeaves uint64     `json:"damaged_leaves"`
 }
 
 // Purge is how far deletions and expired data were dropped on this node.

@@ -73,7 +73,9 @@ type Env struct {
 	// back as a *transport.ControlError.
 	Call func(ctx context.Context, to ring.NodeID, kind string, body []byte) ([]byte, error)
 	// Alive reports whether a peer is worth a call; nil: always.
-	Alive      func(ring.NodeID) bool
+	Alive func(ring.NodeID) bool
+	// OnCorrupt hears of a range of which something cannot be read; nil: nobody does.
+	OnCorrupt  func(id token.RangeID, err error)
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 }
@@ -180,6 +182,9 @@ func (a *AntiEntropy) walk(s tree.Span, f tree.Form, see tree.Visit) (tree.Walke
 	a.metrics.rowsRead.Add(float64(at.Rows))
 	if errors.Is(err, storage.ErrCorrupt) {
 		a.metrics.corrupt.Inc()
+		if a.env.OnCorrupt != nil {
+			a.env.OnCorrupt(s.Leaf.Range, err)
+		}
 	}
 	return at, err
 }

@@ -79,6 +79,8 @@ type AntiEntropy struct {
 	// kept for more than twice as long. PurgePace is the least time between two
 	// purges of a range.
 	PurgeLag, PurgePace time.Duration
+	// ScrubPass is how long reading everything once takes, to find data that rots.
+	ScrubPass time.Duration
 }
 
 // Limits bounds what clients may send.
@@ -112,7 +114,7 @@ func DefaultConfig() Config {
 		Clock:   Clock{MaxSkew: 5 * time.Second},
 
 		Hints:       Hints{Enabled: true, MaxAge: 3 * time.Hour, TargetBytes: 2 << 30, TotalBytes: 8 << 30, ReplayRate: 16 << 20},
-		AntiEntropy: AntiEntropy{Enabled: true, CPUPercent: 3, PurgeLag: 5 * time.Minute, PurgePace: 10 * time.Minute},
+		AntiEntropy: AntiEntropy{Enabled: true, CPUPercent: 3, PurgeLag: 5 * time.Minute, PurgePace: 10 * time.Minute, ScrubPass: 7 * 24 * time.Hour},
 		Limits:      Limits{EventBytes: 1 << 20, ValueBytes: 1 << 20, KeyBytes: 1 << 10, EventsMaxFuture: time.Hour},
 		Timeouts:    Timeouts{Write: 5 * time.Second, Read: 10 * time.Second},
 	}
@@ -221,6 +223,7 @@ func (c Config) validateBounds(bad func(string, string, ...any)) {
 		{"storage.sync_interval", c.Storage.SyncInterval, 10 * time.Second},
 		{"clock.max_skew", c.Clock.MaxSkew, time.Hour},
 		{"antientropy.purge_pace", c.AntiEntropy.PurgePace, 30 * 24 * time.Hour},
+		{"antientropy.scrub_pass", c.AntiEntropy.ScrubPass, 365 * 24 * time.Hour},
 		{"hints.max_age", c.Hints.MaxAge, 30 * 24 * time.Hour},
 		{"events.max_future", c.Limits.EventsMaxFuture, 365 * 24 * time.Hour},
 		{"timeouts.write", c.Timeouts.Write, 10 * time.Minute},

@@ -10,6 +10,8 @@ import (
 	"github.com/dunlindb/dunlin/admin"
 	"github.com/dunlindb/dunlin/antientropy"
 	"github.com/dunlindb/dunlin/hinted"
+	"github.com/dunlindb/dunlin/mend"
+	"github.com/dunlindb/dunlin/replica"
 	"github.com/dunlindb/dunlin/ring"
 	"github.com/dunlindb/dunlin/schema"
 	"github.com/dunlindb/dunlin/token"
@@ -21,7 +23,7 @@ func (n *Node) openHealing() error {
 	if err := n.openHints(); err != nil {
 		return err
 	}
-	return n.openAntiEntropy()
+	return errors.Join(n.openAntiEntropy(), n.openScrub())
 }
 
 // openAntiEntropy builds what makes replicas equal in the background.
@@ -37,8 +39,44 @@ func (n *Node) openAntiEntropy() error {
 	if n.hints != nil {
 		env.Hints = n.hints
 	}
+	env.OnCorrupt = n.replica.Quarantine
 	var err error
-	n.antientropy, err = antientropy.New(n.cfg.antientropy(), env)
+	if n.antientropy, err = antientropy.New(n.cfg.antientropy(), env); err != nil {
+		return err
+	}
+	n.rebuild, err = mend.NewRebuild(mend.RebuildEnv{
+		Self: n.catalog.Self(), Replica: quarantine{n.replica}, Verified: n.antientropy.Verified,
+		Hurry: func(id token.RangeID) { n.antientropy.Hurry(antientropy.Scope{Ranges: []token.RangeID{id}}) },
+		Alive: liveness{n}.Alive, Now: n.clock.Now, Logger: n.log, Registerer: n.env.Registry,
+	})
+	return err
+}
+
+// quarantine shows a replica's ranges in quarantine to the one that fills them.
+type quarantine struct{ *replica.Replica }
+
+// Quarantined lists them.
+func (q quarantine) Quarantined() (all []mend.Range) {
+	for _, r := range q.Replica.Quarantined() {
+		all = append(all, mend.Range{ID: r.Range, Reason: r.Reason, Undecodable: r.Undecodable, Wiped: r.Wiped})
+	}
+	return all
+}
+
+// rowBytes is about how much is stored; 0 if that is not known.
+func (n *Node) rowBytes() uint64 {
+	s, err := n.engine.Stats(nil)
+	if err != nil {
+		return 0
+	}
+	return s.Bytes
+}
+
+// openScrub builds what reads everything again, slowly.
+func (n *Node) openScrub() (err error) {
+	n.scrub, err = mend.NewScrub(n.cfg.scrub(), mend.ScrubEnv{
+		Engine: n.engine, Report: n.replica.Quarantine, Bytes: n.rowBytes, Registerer: n.env.Registry,
+	})
 	return err
 }
 
@@ -88,6 +126,9 @@ func isAntiEntropy(kind string) bool { return strings.HasPrefix(kind, "antientro
 
 // antiEntropyEvery is the pause of anti-entropy when it has nothing to do.
 const antiEntropyEvery = time.Second
+
+// rebuildEvery is how often ranges in quarantine are looked at.
+const rebuildEvery = 2 * time.Second
 
 // returnsEvery is how often peers are looked at for whether they are back.
 const returnsEvery = time.Second
@@ -177,11 +218,11 @@ func (n *Node) ReplayHints() error {
 // Repair is what anti-entropy has done and has before it.
 func (n *Node) Repair() admin.Repair {
 	if n.antientropy == nil {
-		return admin.Repair{}
+		return admin.Repair{Quarantined: n.quarantined(), Scrub: n.scrubbed()}
 	}
 	s := n.antientropy.Status()
 	r := admin.Repair{
-		Enabled: true, Round: s.Round, Verified: s.Verified, Ranges: s.Ranges, RemainingSeconds: s.Remaining.Seconds(),
+		Quarantined: n.quarantined(), Scrub: n.scrubbed(), Enabled: true, Round: s.Round, Verified: s.Verified, Ranges: s.Ranges, RemainingSeconds: s.Remaining.Seconds(),
 	}
 	if !s.Started.IsZero() {
 		r.Started = &s.Started
@@ -211,6 +252,29 @@ func (n *Node) PurgePoint(keyspace string, id token.RangeID) int64 {
 		return 0
 	}
 	return n.antientropy.PurgePoint(keyspace, id)
+}
+
+func (n *Node) quarantined() (all []admin.Quarantined) {
+	for _, q := range n.replica.Quarantined() {
+		phase := "waiting"
+		switch {
+		case q.Undecodable:
+			phase = "kept"
+		case q.Wiped > 0:
+			phase = "filling"
+		}
+		all = append(all, admin.Quarantined{Range: int(q.Range), Since: q.Since, Phase: phase, Reason: q.Reason})
+	}
+	return all
+}
+
+func (n *Node) scrubbed() admin.Scrub {
+	s := n.scrub.Status()
+	out := admin.Scrub{Started: s.Started, BytesRead: s.Read, BytesTotal: s.Total, DamagedLeaves: s.Damaged}
+	if !s.Passed.IsZero() {
+		out.Passed = &s.Passed
+	}
+	return out
 }
 
 // RepairNow hurries anti-entropy: for one table, or all if it is empty. The error

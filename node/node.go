@@ -19,6 +19,7 @@ import (
 	"github.com/dunlindb/dunlin/hinted"
 	"github.com/dunlindb/dunlin/hlc"
 	"github.com/dunlindb/dunlin/membership"
+	"github.com/dunlindb/dunlin/mend"
 	"github.com/dunlindb/dunlin/replica"
 	"github.com/dunlindb/dunlin/ring"
 	"github.com/dunlindb/dunlin/schema"
@@ -44,6 +45,8 @@ type Node struct {
 	coordinator *coordinator.Coordinator
 	hints       *hinted.Handoff          // nil: switched off
 	antientropy *antientropy.AntiEntropy // nil: switched off
+	rebuild     *mend.Rebuild            // nil: anti-entropy is switched off
+	scrub       *mend.Scrub
 	doors       *frontDoors
 	listeners   []net.Listener
 

@@ -63,6 +63,10 @@ func (n *Node) start(ctx context.Context, g *group) error {
 			name: "antientropy", every: antiEntropyEvery, wake: n.antientropy.Wake(), throttle: n.antientropy.Pause, step: n.antientropy.Step,
 		}))
 	}
+	if n.rebuild != nil {
+		g.start("rebuild", n.job(job{name: "rebuild", every: rebuildEvery, step: n.rebuild.Step}))
+	}
+	g.start("scrub", n.job(job{name: "scrub", every: time.Minute, throttle: n.scrub.Pause, step: n.scrub.Step}))
 	g.start("coordinator", n.coordinator.Run)
 	g.start("http", n.doors.runHTTP)
 	n.serving.Store(true)

@@ -7,6 +7,7 @@ import (
 	"github.com/dunlindb/dunlin/hinted"
 	"github.com/dunlindb/dunlin/httpapi"
 	"github.com/dunlindb/dunlin/membership"
+	"github.com/dunlindb/dunlin/mend"
 	"github.com/dunlindb/dunlin/ring"
 	"github.com/dunlindb/dunlin/storage"
 	"github.com/dunlindb/dunlin/transport"
@@ -91,6 +92,12 @@ func (c Config) antientropy() antientropy.Config {
 	s.HurryShare = max(s.HurryShare, s.Share)
 	s.Purge.Lag, s.Purge.Pace, s.Purge.Skew = c.AntiEntropy.PurgeLag, c.AntiEntropy.PurgePace, c.Clock.MaxSkew
 	s.Purge.Every = min(s.Purge.Every, s.Purge.Lag/5)
+	return s
+}
+
+func (c Config) scrub() mend.Config {
+	s := mend.DefaultConfig()
+	s.Pass = c.AntiEntropy.ScrubPass
 	return s
 }
 

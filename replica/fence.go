@@ -100,5 +100,8 @@ func (r *Replica) admit(ctx context.Context, from ring.NodeID, version uint64, t
 	if t == nil {
 		return nil, transport.Verdict{Code: transport.UnknownTable, Version: v.Version}
 	}
+	if r.quarantine.has(id) {
+		return nil, transport.Verdict{Code: transport.Failed, Detail: fmt.Sprintf("range %d is in quarantine on this replica: something of it cannot be read", id)}
+	}
 	return t, transport.Verdict{}
 }

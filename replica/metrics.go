@@ -17,6 +17,7 @@ type metrics struct {
 	purgedKeys    prometheus.Counter
 	purgedBytes   prometheus.Counter
 	fence         prometheus.Gauge
+	quarantined   prometheus.Gauge
 	refusedGroups [transport.Unreachable + 1]prometheus.Counter // by code
 	refusedReads  *prometheus.CounterVec
 	catchUps      prometheus.Counter
@@ -55,6 +56,9 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	m.fence = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "dunlin_replica_fence_seconds", Help: "The fence, in Unix seconds: groups born at or before it are refused.",
 	})
+	m.quarantined = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "dunlin_replica_quarantined_ranges", Help: "Ranges of which something cannot be read: they take writes and answer no reads.",
+	})
 	duration := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:                            "dunlin_replica_request_duration_seconds",
 		Help:                            "Time that reads, digests and scans took on this replica, waiting for the catalog included.",
@@ -64,7 +68,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		NativeHistogramMinResetDuration: time.Hour,
 	}, []string{"op"})
 	for _, c := range []prometheus.Collector{
-		m.appliedRows, m.appliedBytes, m.retiredRows, m.lateRows, m.purgedKeys, m.purgedBytes, m.fence, m.catchUps, m.corrupt, m.readRows, refused, m.refusedReads, m.version, duration,
+		m.appliedRows, m.appliedBytes, m.retiredRows, m.lateRows, m.purgedKeys, m.purgedBytes, m.fence, m.quarantined, m.catchUps, m.corrupt, m.readRows, refused, m.refusedReads, m.version, duration,
 	} {
 		if err := r.Register(c); err != nil {
 			return nil, err

@@ -99,6 +99,7 @@ func (r *Replica) failure(op string, table uint32, id token.RangeID, err error) 
 	if errors.Is(err, storage.ErrCorrupt) || errors.Is(err, record.ErrCorrupt) || errors.Is(err, record.ErrPoison) {
 		r.metrics.corrupt.Inc()
 		r.corrupt.log(r.env.Logger, "corrupt data is not served", "op", op, "table", table, "range", id, "error", err)
+		r.Quarantine(id, err)
 		return transport.Verdict{Code: transport.Failed, Detail: "the data on this replica is corrupt: " + err.Error()}
 	}
 	return transport.Verdict{Code: transport.Failed, Detail: err.Error()}

@@ -130,7 +130,8 @@ func TestScan(t *testing.T) {
 }
 
 // TestCorruptDataIsNotServed: a fragment that cannot be decoded fails reads,
-// digests and scans that meet it, and is counted; the rest is served.
+// digests and scans that meet it, and is counted; its range is in quarantine from
+// then on, and the rest is served.
 func TestCorruptDataIsNotServed(t *testing.T) {
 	f := start(t, 1, nil)
 	f.mustApply(t, group(entry(t, "good", 1), record.AppendEntry(nil, rowKey(t, "bad", 1), []byte("no fragment"))))
@@ -141,8 +142,11 @@ func TestCorruptDataIsNotServed(t *testing.T) {
 		if a.Verdict.Code != transport.Failed || a.Rows != nil {
 			t.Errorf("digest %t: %+v", digest, a)
 		}
-		if got := testutil.ToFloat64(f.metrics.corrupt); int(got) != i+1 {
-			t.Errorf("%v corrupt reads counted", got)
+		if got := testutil.ToFloat64(f.metrics.corrupt); got != 1 {
+			t.Errorf("%v corrupt reads counted after %d", got, i+1)
+		}
+		if q := f.Quarantined(); len(q) != 1 || !q[0].Undecodable {
+			t.Errorf("in quarantine: %+v", q)
 		}
 	}
 	scan := &transport.ScanRequest{Version: 1, Table: tableRows, Range: token.Of([]byte("bad")).Range(), PartitionsOnly: true}

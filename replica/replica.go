@@ -75,6 +75,8 @@ type Replica struct {
 	mu     sync.Mutex // guards closed, and waiting's Add against its Wait
 	closed bool
 
+	quarantine *quarantine
+
 	corrupt, late logLimit
 }
 
@@ -95,6 +97,7 @@ func New(cfg Config, env Env) (*Replica, error) {
 		cfg: cfg, env: env, engine: env.Engine,
 		adopting:   make(chan struct{}, 1),
 		raising:    make(chan struct{}, 1),
+		quarantine: newQuarantine(),
 		committers: make([]committer, env.Engine.Committers()),
 		leaves:     &rangeMarks{},
 		removed:    map[uint32]uint32{},
@@ -111,8 +114,8 @@ func New(cfg Config, env Env) (*Replica, error) {
 	if err := r.loadLeaves(r.ctx); err != nil {
 		return nil, fmt.Errorf("replica: load what is known of leaves: %w", err)
 	}
-	if err := r.loadFence(); err != nil {
-		return nil, fmt.Errorf("replica: load the fence: %w", err)
+	if err := errors.Join(r.loadFence(), r.loadQuarantine()); err != nil {
+		return nil, fmt.Errorf("replica: load the fence and the quarantine: %w", err)
 	}
 	if env.View == nil || env.View() == nil {
 		return r, nil

@@ -376,11 +376,7 @@ func (e *Engine) Between(ctx context.Context, committer int, f func() error) err
 func (e *Engine) Rewrite(ctx context.Context, committer int, f func(b *Batch) error) error {
 	return e.Between(ctx, committer, func() error {
 		b := &Batch{b: e.rows.NewBatch(), windows: e.windows, failed: e.stopped()}
-		err := f(b)
-		if err == nil {
-			err = b.failed
-		}
-		if err != nil || b.b.Empty() {
+		if err := cmp.Or(f(b), b.failed); err != nil || b.b.Empty() {
 			_ = b.b.Close() // closing only returns it to its pool
 			return err
 		}
@@ -389,4 +385,13 @@ func (e *Engine) Rewrite(ctx context.Context, committer int, f func(b *Batch) er
 		}
 		return b.b.Close()
 	})
+}
+
+// Quiesce runs f while all committers stand still between two batches.
+func (e *Engine) Quiesce(ctx context.Context, f func() error) error {
+	for c := len(e.committers) - 1; c >= 0; c-- {
+		inner := f
+		f = func() error { return e.Between(ctx, c, inner) }
+	}
+	return f()
 }

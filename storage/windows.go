@@ -108,20 +108,24 @@ func (e *Engine) Excise(table, below uint32) error {
 	if doomed := e.windows.between(table, 0, below-1, 0); below == 0 || len(doomed) == 0 {
 		return nil
 	}
-	if !e.gate.Enter() {
-		return ErrClosed
-	}
-	defer e.gate.Leave()
-	span := pebble.KeyRange{
-		Start: record.AppendSpacePrefix(nil, table, record.SpaceWindows),
-		End:   record.AppendWindowPrefix(nil, table, below),
-	}
-	if err := e.rows.Excise(context.Background(), span); err != nil {
-		return corrupted(fmt.Sprintf("storage: excise windows of table %d below %d", table, below), err)
+	err := e.Cut(record.AppendSpacePrefix(nil, table, record.SpaceWindows), record.AppendWindowPrefix(nil, table, below))
+	if err != nil {
+		return fmt.Errorf("storage: excise windows of table %d below %d: %w", table, below, err)
 	}
 	e.windows.replace(table, func(all []uint32) []uint32 {
 		at, _ := slices.BinarySearch(all, below)
 		return all[at:]
 	})
 	return nil
+}
+
+// Cut removes everything that is stored from lower (inclusive) to upper (exclusive),
+// readable or not, while nobody writes there. ErrCorrupt: a bound lies in damaged
+// data.
+func (e *Engine) Cut(lower, upper []byte) error {
+	if !e.gate.Enter() {
+		return ErrClosed
+	}
+	defer e.gate.Leave()
+	return corrupted("storage: cut", e.rows.Excise(context.Background(), pebble.KeyRange{Start: lower, End: upper}))
 }

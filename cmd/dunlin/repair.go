@@ -57,6 +57,7 @@ func printRepair(out io.Writer, r admin.Repair) error {
 	fmt.Fprintf(out, "complete rounds: %d; this round: %d of %d ranges (by keyspace and peer) seen equal, remaining: %s\n\n",
 		r.Round, r.Verified, r.Ranges, left)
 	printPurge(out, r.Purge)
+	printDamage(out, r)
 	var rows [][]string
 	for _, t := range r.Tables {
 		rows = append(rows, []string{
@@ -68,16 +69,31 @@ func printRepair(out io.Writer, r admin.Repair) error {
 	return printTable(out, []string{"TABLE", "OLDEST UNVERIFIED", "NEVER VERIFIED", "DIRTY LEAVES", "ROWS REPAIRED", "BYTES REPAIRED"}, rows)
 }
 
+// printDamage says what cannot be read, and how far the search for more is.
+func printDamage(out io.Writer, r admin.Repair) {
+	for _, q := range r.Quarantined {
+		fmt.Fprintf(out, "range %d is in quarantine (%s) since %s: %s\n", q.Range, q.Phase, q.Since.Format(time.RFC3339), q.Reason)
+	}
+	s := r.Scrub
+	switch {
+	case s.Passed != nil && s.BytesRead == 0:
+		fmt.Fprintf(out, "scrub: everything was read until %s, %d damaged leaves found\n\n", s.Passed.Format(time.RFC3339), s.DamagedLeaves)
+	default:
+		fmt.Fprintf(out, "scrub: %s of about %s read since %s, %d damaged leaves found\n\n",
+			bytesText(s.BytesRead), bytesText(s.BytesTotal), s.Started.Format(time.RFC3339), s.DamagedLeaves)
+	}
+}
+
 // printPurge says whether deletions and expired data go.
 func printPurge(out io.Writer, p admin.Purge) {
 	for _, b := range p.Blocked {
 		fmt.Fprintf(out, "purge blocked by node %s since %s: it %s\n", b.Node, b.Since.Format(time.RFC3339), b.Reason)
 	}
 	if p.Waiting == nil {
-		fmt.Fprint(out, "purge: no deletion or expired data waits, as far as is hashed\n\n")
+		fmt.Fprint(out, "purge: no deletion or expired data waits, as far as is hashed\n")
 		return
 	}
-	fmt.Fprintf(out, "purge: the oldest deletion or expired data still stored is of %s\n\n", p.Waiting.Format(time.RFC3339))
+	fmt.Fprintf(out, "purge: the oldest deletion or expired data still stored is of %s\n", p.Waiting.Format(time.RFC3339))
 }
 
 // secondsText writes a length of time in whole seconds.

@@ -14,7 +14,7 @@ var layerOf = map[string]int{
 	"token": 0, "hlc": 0,
 	"event": 1, "record": 1, "ring": 1, "paxos": 1,
 	"schema": 2, "storage": 2, "client": 2, "membership": 2, "transport": 2,
-	"catalog": 3, "replica": 3, "coordinator": 3, "hinted": 3, "antientropy": 3, "rebalance": 3,
+	"catalog": 3, "replica": 3, "coordinator": 3, "hinted": 3, "antientropy": 3, "mend": 3, "rebalance": 3,
 	"httpapi": 4, "cql": 4, "cql/wire": 4, "cql/parse": 4, "admin": 4,
 	"node": 5, "bench": 5,
 	"config":     6,

@@ -1,0 +1,202 @@
+package replica
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/dunlindb/dunlin/hlc"
+	"github.com/dunlindb/dunlin/record"
+	"github.com/dunlindb/dunlin/storage"
+	"github.com/dunlindb/dunlin/token"
+)
+
+// Quarantined is a range of which something cannot be read. It takes writes, and
+// answers no read.
+type Quarantined struct {
+	Range  token.RangeID `json:"range"`
+	Since  time.Time     `json:"since"`
+	Reason string        `json:"reason"`
+	// Undecodable: the bytes are as they were written, probably by a newer version.
+	// They are kept.
+	Undecodable bool `json:"undecodable,omitempty"`
+	// Wiped is when what was stored was dropped; 0: it was not yet.
+	Wiped hlc.Timestamp `json:"wiped,omitempty"`
+}
+
+const quarantineKey = "replica/quarantine"
+
+// quarantine is the ranges that are in it.
+type quarantine struct {
+	bits [token.Ranges / 64]atomic.Uint64 // what reads look at
+
+	turn   chan struct{} // one slot, held while the set is changed and persisted
+	mu     sync.Mutex    // guards ranges
+	ranges map[token.RangeID]Quarantined
+}
+
+func newQuarantine() *quarantine {
+	return &quarantine{turn: make(chan struct{}, 1), ranges: map[token.RangeID]Quarantined{}}
+}
+
+func (q *quarantine) has(id token.RangeID) bool {
+	return q.bits[id/64].Load()&(1<<(id%64)) != 0
+}
+
+// replace publishes a set.
+func (q *quarantine) replace(ranges map[token.RangeID]Quarantined) {
+	var bits [token.Ranges / 64]uint64
+	for id := range ranges {
+		bits[id/64] |= 1 << (id % 64)
+	}
+	for i := range bits {
+		q.bits[i].Store(bits[i])
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.ranges = ranges
+}
+
+// change changes a copy of the set, persists and publishes it.
+func (r *Replica) changeQuarantine(change func(map[token.RangeID]Quarantined)) error {
+	q := r.quarantine
+	q.turn <- struct{}{}
+	defer func() { <-q.turn }()
+	q.mu.Lock()
+	ranges := maps.Clone(q.ranges)
+	q.mu.Unlock()
+	change(ranges)
+	b, err := json.Marshal(slices.Collect(maps.Values(ranges)))
+	if err != nil {
+		return err
+	}
+	q.replace(ranges) // even if the disk fails: what is there cannot be read now
+	r.metrics.quarantined.Set(float64(len(ranges)))
+	return r.engine.Meta().Set(quarantineKey, b)
+}
+
+// loadQuarantine finds the ranges that were in it. Those that could not be decoded
+// get another try: this may be the version that can.
+func (r *Replica) loadQuarantine() error {
+	b, ok, err := r.engine.Meta().Get(quarantineKey)
+	if err != nil || !ok {
+		return err
+	}
+	var all []Quarantined
+	if err := json.Unmarshal(b, &all); err != nil {
+		return err
+	}
+	ranges := map[token.RangeID]Quarantined{}
+	for _, q := range all {
+		if !q.Undecodable && q.Range < token.Ranges {
+			ranges[q.Range] = q
+		}
+	}
+	r.quarantine.replace(ranges)
+	r.metrics.quarantined.Set(float64(len(ranges)))
+	return nil
+}
+
+// Quarantine takes a range out of reading because of an error that was met there.
+// Errors other than of damaged data, and ranges that are in it, change nothing.
+func (r *Replica) Quarantine(id token.RangeID, cause error) {
+	undecodable := errors.Is(cause, record.ErrCorrupt) || errors.Is(cause, record.ErrPoison)
+	if !undecodable && !errors.Is(cause, storage.ErrCorrupt) || r.quarantine.has(id) {
+		return
+	}
+	r.env.Logger.Error("a range cannot be read: it is in quarantine until other replicas have filled it again",
+		"range", id, "undecodable", undecodable, "error", cause)
+	err := r.changeQuarantine(func(ranges map[token.RangeID]Quarantined) {
+		if _, in := ranges[id]; !in {
+			ranges[id] = Quarantined{Range: id, Since: time.Now().UTC(), Reason: cause.Error(), Undecodable: undecodable}
+		}
+	})
+	if err != nil {
+		r.env.Logger.Error("the quarantine could not be persisted", "range", id, "error", err)
+	}
+}
+
+// Quarantined lists the ranges that are in it, in order.
+func (r *Replica) Quarantined() []Quarantined {
+	r.quarantine.mu.Lock()
+	defer r.quarantine.mu.Unlock()
+	all := slices.Collect(maps.Values(r.quarantine.ranges))
+	slices.SortFunc(all, func(a, b Quarantined) int { return cmp.Compare(a.Range, b.Range) })
+	return all
+}
+
+// Release lets a range be read again.
+func (r *Replica) Release(id token.RangeID) error {
+	return r.changeQuarantine(func(ranges map[token.RangeID]Quarantined) { delete(ranges, id) })
+}
+
+// wipeAround bounds how many ranges on either side go along when damaged data
+// reaches into them.
+const wipeAround = 16
+
+// Wipe drops what is stored of a range that is in quarantine, readable or not, since
+// what it has lost may have hidden the rest. Other replicas must have it all. Writes
+// go on, before and after. Damaged blocks reach into neighbours; these go into
+// quarantine too.
+func (r *Replica) Wipe(ctx context.Context, id token.RangeID, now hlc.Timestamp) error {
+	leaves, err := r.Leaves(ctx, id)
+	if err != nil {
+		return fmt.Errorf("replica: wipe range %d: %w", id, err)
+	}
+	// First on disk: whatever happens from now on, no leaf's record is right.
+	err = r.stage(ctx, r.engine.CommitterOf(id), func(b *storage.Batch, m *marks) {
+		for i := range leaves {
+			l := leaves[i].Leaf
+			m.touch(b, m.set(leafGroup{l.Table, l.Space, l.Window}), l.Range)
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("replica: wipe range %d: %w", id, err)
+	}
+	around := 0
+	err = r.engine.Quiesce(ctx, func() error {
+		for i := range leaves {
+			n, err := r.cutLeaf(leaves[i].Leaf)
+			if err != nil {
+				return err
+			}
+			around = max(around, n)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("replica: wipe range %d: %w", id, err)
+	}
+	return r.changeQuarantine(func(ranges map[token.RangeID]Quarantined) {
+		q := ranges[id]
+		q.Wiped = now
+		ranges[id] = q
+		for near := max(0, int(id)-around); near <= min(token.Ranges-1, int(id)+around); near++ {
+			if _, in := ranges[token.RangeID(near)]; !in {
+				ranges[token.RangeID(near)] = Quarantined{Range: token.RangeID(near), Since: q.Since, Reason: "next to range " + fmt.Sprint(id) + ": " + q.Reason}
+			}
+		}
+	})
+}
+
+// cutLeaf removes a leaf, and as many ranges around it as damaged data reaches into.
+func (r *Replica) cutLeaf(l record.Leaf) (around int, err error) {
+	for around = 0; around <= wipeAround; around = max(1, 2*around) {
+		first, last := l, l
+		first.Range = token.RangeID(max(0, int(l.Range)-around))
+		last.Range = token.RangeID(min(token.Ranges-1, int(l.Range)+around))
+		lower, _ := first.Bounds()
+		_, upper := last.Bounds()
+		if err = r.engine.Cut(lower, upper); err == nil || !errors.Is(err, storage.ErrCorrupt) {
+			return around, err
+		}
+	}
+	return around, err
+}
