@@ -72,11 +72,11 @@ func (r *Replica) loadFence() error {
 	return r.setFence(r.ctx, to)
 }
 
-// late refuses a part that was born at or below the fence.
+// late refuses a part that was born at or below the fence. Other parts of its group
+// may have come before the fence, on their committers.
 func (p *part) late() {
 	a := p.a
-	a.refuse(transport.Verdict{Code: transport.Fenced, Detail: "born at or below the fence"})
-	if p == &a.parts[0] {
+	if a.refuse(transport.Verdict{Code: transport.Fenced, Detail: "born at or below the fence"}) {
 		a.r.metrics.lateRows.Add(float64(a.group.Count))
 		a.r.late.warn(a.r.env.Logger, "a group came later than the fence and was refused; anti-entropy carries what it held",
 			"from", a.from, "rows", a.group.Count, "born", a.group.Born.Time())
