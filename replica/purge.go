@@ -225,7 +225,8 @@ func (p *purger) stage(b *storage.Batch, key, fragment []byte, err error, done *
 		b.Set(key, p.left)
 	}
 	done.Keys++
-	done.Bytes += len(fragment) - len(p.left)
+	// What is left may be longer: timestamps are written relative to a part that may go.
+	done.Bytes += max(0, len(fragment)-len(p.left))
 }
 
 // undecodable marks what record cannot read as corrupt.
