@@ -91,7 +91,7 @@ const purgeAtOnce = 64
 // storage.ErrCorrupt.
 func (r *Replica) PurgeRows(ctx context.Context, id token.RangeID, keys [][]byte, form record.PurgeForm) (all record.Purged, err error) {
 	for len(keys) > 0 {
-		some := keys[:min(len(keys), purgeAtOnce)]
+		some := keys[:together(keys)]
 		keys = keys[len(some):]
 		var done record.Purged
 		c := r.engine.CommitterOf(id)
@@ -130,6 +130,18 @@ func (r *Replica) PurgeHead(ctx context.Context, id token.RangeID, key, was []by
 	}
 	r.purged(done)
 	return done, nil
+}
+
+// together counts the first keys that one purger reads: they are of one leaf.
+func together(keys [][]byte) int {
+	leaf, _ := record.LeafOf(keys[0])
+	n := 1
+	for ; n < min(len(keys), purgeAtOnce); n++ {
+		if l, _ := record.LeafOf(keys[n]); l != leaf {
+			break
+		}
+	}
+	return n
 }
 
 func (r *Replica) purged(done record.Purged) {
