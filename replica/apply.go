@@ -211,8 +211,9 @@ func (p *part) Done(err error) {
 	a.end(transport.Verdict{})
 }
 
-// refuse keeps the first verdict other than OK; the group's sink will hear it.
-func (a *apply) refuse(v transport.Verdict) { a.verdict.CompareAndSwap(nil, &v) }
+// refuse keeps the first verdict other than OK, and reports whether this is it; the
+// group's sink will hear it.
+func (a *apply) refuse(v transport.Verdict) (first bool) { return a.verdict.CompareAndSwap(nil, &v) }
 
 // end gives the apply back and tells the sink.
 func (a *apply) end(v transport.Verdict) {

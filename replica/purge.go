@@ -72,11 +72,11 @@ func (r *Replica) loadFence() error {
 	return r.setFence(r.ctx, to)
 }
 
-// late refuses a part that was born at or below the fence.
+// late refuses a part that was born at or below the fence. Other parts of its group
+// may have come before the fence, on their committers.
 func (p *part) late() {
 	a := p.a
-	a.refuse(transport.Verdict{Code: transport.Fenced, Detail: "born at or below the fence"})
-	if p == &a.parts[0] {
+	if a.refuse(transport.Verdict{Code: transport.Fenced, Detail: "born at or below the fence"}) {
 		a.r.metrics.lateRows.Add(float64(a.group.Count))
 		a.r.late.warn(a.r.env.Logger, "a group came later than the fence and was refused; anti-entropy carries what it held",
 			"from", a.from, "rows", a.group.Count, "born", a.group.Born.Time())
@@ -91,7 +91,7 @@ const purgeAtOnce = 64
 // storage.ErrCorrupt.
 func (r *Replica) PurgeRows(ctx context.Context, id token.RangeID, keys [][]byte, form record.PurgeForm) (all record.Purged, err error) {
 	for len(keys) > 0 {
-		some := keys[:min(len(keys), purgeAtOnce)]
+		some := keys[:together(keys)]
 		keys = keys[len(some):]
 		var done record.Purged
 		c := r.engine.CommitterOf(id)
@@ -130,6 +130,18 @@ func (r *Replica) PurgeHead(ctx context.Context, id token.RangeID, key, was []by
 	}
 	r.purged(done)
 	return done, nil
+}
+
+// together counts the first keys that one purger reads: they are of one leaf.
+func together(keys [][]byte) int {
+	leaf, _ := record.LeafOf(keys[0])
+	n := 1
+	for ; n < min(len(keys), purgeAtOnce); n++ {
+		if l, _ := record.LeafOf(keys[n]); l != leaf {
+			break
+		}
+	}
+	return n
 }
 
 func (r *Replica) purged(done record.Purged) {
@@ -225,7 +237,8 @@ func (p *purger) stage(b *storage.Batch, key, fragment []byte, err error, done *
 		b.Set(key, p.left)
 	}
 	done.Keys++
-	done.Bytes += len(fragment) - len(p.left)
+	// What is left may be longer: timestamps are written relative to a part that may go.
+	done.Bytes += max(0, len(fragment)-len(p.left))
 }
 
 // undecodable marks what record cannot read as corrupt.
