@@ -133,3 +133,19 @@ func (h *Head) parts() int {
 	}
 	return n
 }
+
+// Frees reports whether an encoded head or row only deletes: in time it frees more
+// than it takes.
+func Frees(space Space, fragment []byte) bool {
+	if space == SpaceHeads {
+		var h Head
+		return DecodeHead(fragment, &h) == nil && h.Static.deletes() && !h.IsZero()
+	}
+	var r Row
+	return DecodeRow(fragment, &r) == nil && r.deletes() && !r.IsZero()
+}
+
+// deletes reports whether nothing in the row is alive.
+func (r *Row) deletes() bool {
+	return r.Liveness.IsZero() && !slices.ContainsFunc(r.Cells, func(c Cell) bool { return !c.Tombstone })
+}

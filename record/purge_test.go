@@ -96,3 +96,30 @@ func TestPurgeShrinksExpiredValues(t *testing.T) {
 		t.Errorf("left: %+v: %v", r, err)
 	}
 }
+
+// TestFrees: deletions do, whatever else is written with them does not.
+func TestFrees(t *testing.T) {
+	d := Deletion{Timestamp: 5, Seconds: 7}
+	tombstone := Cell{Column: 1, Timestamp: 5, Tombstone: true, Expiry: 7}
+	for _, c := range []struct {
+		row  Row
+		want bool
+	}{
+		{Row{Deletion: d}, true},
+		{Row{Cells: []Cell{tombstone}}, true},
+		{Row{}, false},
+		{Row{Liveness: Liveness{Timestamp: 9}, Deletion: d}, false},
+		{Row{Cells: []Cell{tombstone, {Column: 2, Timestamp: 5, Value: []byte("v")}}}, false},
+	} {
+		if got := Frees(SpaceRows, c.row.Append(nil)); got != c.want {
+			t.Errorf("%+v: %v", c.row, got)
+		}
+		head := Head{Deletion: d, Static: c.row}
+		if got := Frees(SpaceHeads, head.Append(nil)); got != (c.want || c.row.IsZero()) {
+			t.Errorf("%+v: %v", head, got)
+		}
+	}
+	if Frees(SpaceRows, []byte("no row")) || Frees(SpaceHeads, nil) {
+		t.Error("what cannot be read frees space")
+	}
+}

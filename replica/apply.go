@@ -107,6 +107,18 @@ func (a *apply) concern(committer int) {
 // Bytes is what the part counts in its queue.
 func (p *part) Bytes() int { return len(p.a.group.Entries)/len(p.a.parts) + 1 }
 
+// Frees reports whether the group only deletes.
+func (p *part) Frees() bool {
+	for rest := p.a.group.Entries; len(rest) > 0; {
+		key, value, next, _ := record.NextEntry(rest) // plan has read it before
+		if space, _ := record.KeySpace(key); !record.Frees(space, value) {
+			return false
+		}
+		rest = next
+	}
+	return true
+}
+
 // Stage puts the part's rows into the committer's batch, on its goroutine, if
 // the view that it serves by allows: all of them or none.
 func (p *part) Stage(b *storage.Batch) {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/dunlindb/dunlin/storage/space"
 )
 
 // Item is work for a committer. Stage adds writes to the committer's batch, on
@@ -62,7 +64,8 @@ type committer struct {
 	engine *Engine
 	wake   chan struct{} // one slot
 	acks   chan committed
-	disk   diskGuard
+	disk   space.Guard
+	full   error    // what disk said when the batch was made
 	items  []queued // drained; those from handed on have not gone to the acker
 	handed int
 
@@ -108,7 +111,7 @@ func (x *exclusive) Done(err error) { x.done <- err }
 func newCommitter(e *Engine) *committer {
 	return &committer{
 		engine: e, wake: make(chan struct{}, 1), acks: make(chan committed, ackBatches),
-		disk: diskGuard{fs: e.env.FS, dir: e.cfg.Dir, reserve: uint64(e.cfg.DiskReserve)},
+		disk: space.Guard{FS: e.env.FS, Dir: e.cfg.Dir, Reserve: uint64(e.cfg.DiskReserve)},
 	}
 }
 
@@ -236,6 +239,13 @@ func (c *committer) commitAll() {
 			batch = c.newBatch()
 			continue
 		}
+		if err := c.refused(it.Item); err != nil && batch.failed == nil {
+			c.commit(batch, i)
+			batch = &Batch{b: c.engine.rows.NewBatch(), windows: c.engine.windows, failed: err}
+			c.commit(batch, i+1)
+			batch = c.newBatch()
+			continue
+		}
 		if batch.failed == nil {
 			it.Stage(batch)
 		}
@@ -248,15 +258,29 @@ func (c *committer) commitAll() {
 }
 
 // newBatch is a batch that takes writes, or that has failed already: after a
-// fatal error, or while the disk is full.
+// fatal error.
 func (c *committer) newBatch() *Batch {
-	b := &Batch{b: c.engine.rows.NewBatch(), windows: c.engine.windows}
-	if b.failed = c.engine.stopped(); b.failed == nil {
-		if b.failed = c.disk.check(); b.failed != nil {
-			c.engine.metrics.diskFull.Inc()
-		}
+	c.full = c.disk.Check()
+	return &Batch{b: c.engine.rows.NewBatch(), windows: c.engine.windows, failed: c.engine.stopped()}
+}
+
+// Freeing is an Item that may say that its writes lead to space being freed. It is
+// asked only while the disk is full.
+type Freeing interface{ Frees() bool }
+
+// refused says why an item is not taken: the disk is full.
+func (c *committer) refused(it Item) error {
+	err := c.full
+	if err == nil {
+		return nil
 	}
-	return b
+	if f, ok := it.(Freeing); ok && f.Frees() {
+		err = c.disk.Wedged()
+	}
+	if err != nil {
+		c.engine.metrics.diskFull.Inc()
+	}
+	return err
 }
 
 func (c *committer) runExclusive(x *exclusive) {
@@ -276,7 +300,7 @@ func (c *committer) commit(b *Batch, end int) {
 	if done.err == nil && !b.b.Empty() {
 		c.engine.metrics.batchBytes.Observe(float64(b.b.Len()))
 		c.engine.written.Add(uint64(b.b.Count()))
-		c.disk.wrote(b.b.Len())
+		c.disk.Wrote(b.b.Len())
 		c.engine.pressure.Look(done.begun)
 		if err := c.engine.apply(b.b); err != nil {
 			done.err = fmt.Errorf("storage: commit: %w", err)

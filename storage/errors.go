@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/dunlindb/dunlin/storage/space"
 )
 
 // The errors that callers decide on.
@@ -44,15 +46,7 @@ func (e *PartialError) Error() string {
 }
 
 // DiskFullError refuses a write because too little of the disk is free.
-type DiskFullError struct {
-	Dir           string
-	Free, Reserve uint64 // bytes
-}
-
-// Error says how much is free and how much has to be.
-func (e *DiskFullError) Error() string {
-	return fmt.Sprintf("storage: the disk is full: %d MiB are free under %s, and %d MiB are kept for compactions; free some space", e.Free>>20, e.Dir, e.Reserve>>20)
-}
+type DiskFullError = space.FullError
 
 // corrupted marks Pebble's errors about damaged bytes with ErrCorrupt. (They carry
 // marks of their own, which the standard errors.Is does not see.)

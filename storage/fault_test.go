@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/dunlindb/dunlin/record"
+	"github.com/dunlindb/dunlin/storage/space"
 	"github.com/dunlindb/dunlin/token"
 )
 
@@ -290,7 +291,7 @@ func TestFullDiskRefusesAndRecovers(t *testing.T) {
 		e := mustOpen(t, cfg, fs)
 		key := rowKey(t, &plainShape, []byte("p"), 1)
 		put(t, e, key, liveRow(1))
-		time.Sleep(2 * diskCheckEvery)
+		time.Sleep(2 * space.CheckEvery)
 		fs.free.Store(uint64(cfg.DiskReserve) - 1)
 		var full *DiskFullError
 		if err := submit(e, key, liveRow(2)); !errors.As(err, &full) || strings.Contains(err.Error(), "\n") {
@@ -302,14 +303,55 @@ func TestFullDiskRefusesAndRecovers(t *testing.T) {
 			t.Errorf("reading on a full disk: %d rows, %v", got.Count, err)
 		}
 		fs.free.Store(uint64(cfg.DiskReserve) + 1) // not enough to begin again
-		time.Sleep(2 * diskCheckEvery)
+		time.Sleep(2 * space.CheckEvery)
 		if err := submit(e, key, liveRow(3)); !errors.As(err, &full) {
 			t.Errorf("a little space: %v", err)
 		}
 		fs.free.Store(1 << 40)
-		time.Sleep(2 * diskCheckEvery)
+		time.Sleep(2 * space.CheckEvery)
 		if err := submit(e, key, liveRow(4)); err != nil {
 			t.Errorf("with space again: %v", err)
+		}
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// freeing is an item that says whether it frees space.
+type freeing struct {
+	*write
+	frees bool
+}
+
+func (f freeing) Frees() bool { return f.frees }
+
+// TestFullDiskTakesDeletions, as far as half of the reserve; what does not free space
+// is refused around them, and each item hears for itself.
+func TestFullDiskTakesDeletions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := newFaultyFS(vfs.NewMem(), nil)
+		cfg := testConfig()
+		fs.free.Store(1 << 40)
+		e := mustOpen(t, cfg, fs)
+		try := func(n int, frees bool) error {
+			item := freeing{newWrite(rowKey(t, &plainShape, []byte("p"), n), liveRow(1)), frees}
+			if err := e.Submit(0, item); err != nil {
+				return err
+			}
+			return <-item.done
+		}
+		var full *DiskFullError
+		for _, free := range []int64{int64(cfg.DiskReserve) - 1, int64(cfg.DiskReserve)/2 + 1, int64(cfg.DiskReserve)/2 - 1} {
+			fs.free.Store(uint64(free))
+			time.Sleep(2 * space.CheckEvery)
+			wedged := free < int64(cfg.DiskReserve)/2
+			if err := try(1, false); !errors.As(err, &full) {
+				t.Errorf("%d free: a write: %v", free, err)
+			}
+			if err := try(2, true); errors.As(err, &full) != wedged || !wedged && err != nil {
+				t.Errorf("%d free: a deletion: %v", free, err)
+			}
 		}
 		if err := e.Close(); err != nil {
 			t.Error(err)

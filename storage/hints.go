@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/dunlindb/dunlin/storage/space"
 )
 
 // Hints is the store of hints: opaque keys in byte order, and opaque values. Keys
@@ -12,7 +14,7 @@ import (
 type Hints struct {
 	engine *Engine
 	turn   chan struct{} // one slot, held by the one that writes, as in Meta
-	disk   diskGuard     // belongs to it
+	disk   space.Guard   // belongs to it
 }
 
 // HintPair is one key and value.
@@ -22,7 +24,7 @@ type HintPair struct{ Key, Value []byte }
 func (e *Engine) Hints() *Hints {
 	return &Hints{
 		engine: e, turn: make(chan struct{}, 1),
-		disk: diskGuard{fs: e.env.FS, dir: e.cfg.Dir, reserve: uint64(e.cfg.DiskReserve)},
+		disk: space.Guard{FS: e.env.FS, Dir: e.cfg.Dir, Reserve: uint64(e.cfg.DiskReserve)},
 	}
 }
 
@@ -30,13 +32,13 @@ func (e *Engine) Hints() *Hints {
 // without they may stay in memory until Sync. A *DiskFullError wrote nothing.
 func (h *Hints) Write(pairs []HintPair, sync bool) error {
 	return h.write("write hints", sync, func(b *pebble.Batch) error {
-		if err := h.disk.check(); err != nil {
+		if err := h.disk.Check(); err != nil {
 			return err
 		}
 		for _, p := range pairs {
 			_ = b.Set(p.Key, p.Value, nil) // a batch that is open takes everything
 		}
-		h.disk.wrote(b.Len())
+		h.disk.Wrote(b.Len())
 		return nil
 	})
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"github.com/dunlindb/dunlin/record"
+	"github.com/dunlindb/dunlin/storage/space"
 	"github.com/dunlindb/dunlin/token"
 )
 
@@ -204,7 +205,7 @@ func TestRewriteWhileTheDiskIsFull(t *testing.T) {
 		put(t, e, key, cellRow(1, 1, "a long value"))
 		put(t, e, gone, liveRow(1))
 		fs.free.Store(1)
-		time.Sleep(2 * diskCheckEvery)
+		time.Sleep(2 * space.CheckEvery)
 		var full *DiskFullError
 		if err := submit(e, key, liveRow(2)); !errors.As(err, &full) {
 			t.Errorf("a write on a full disk: %v", err)
