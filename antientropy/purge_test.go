@@ -26,6 +26,14 @@ func everyRange() (ids []token.RangeID) {
 	return ids
 }
 
+// long leaves a test of hours out of the short run, which looks for races: its steps
+// follow one another.
+func long(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the short run looks for races; here one step follows another")
+	}
+}
+
 // stored is what a node has on disk of all tables, by key: of some ranges, or of all.
 func (n *node) stored(tb testing.TB, ids ...token.RangeID) map[string][]byte {
 	tb.Helper()
@@ -129,11 +137,8 @@ func history(tb testing.TB, rng *rand.Rand) []byte {
 // TestPurge: after any history, whoever missed what, a reader sees the same for
 // ever; and in the end nothing else is stored on any replica, and all is quiet.
 func TestPurge(t *testing.T) {
-	seeds := uint64(12)
-	if testing.Short() {
-		seeds = 3
-	}
-	for seed := range seeds {
+	long(t)
+	for seed := range uint64(12) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				rng := rand.New(rand.NewPCG(seed, 2))
@@ -171,6 +176,7 @@ func TestPurge(t *testing.T) {
 // but rows that a deletion hides go, and values that have expired shrink. Then its
 // data comes back, hides nothing, and all of it goes.
 func TestFirstStage(t *testing.T) {
+	long(t)
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, 3, nil)
 		away := true
@@ -228,6 +234,7 @@ func (n *node) send(tb testing.TB, born time.Time, entries []byte) transport.Cod
 // deletion, as a hint, a delayed frame, a paused node's queue or a read repair hold
 // it, finds a fence afterwards. Before, it finds the deletion.
 func TestNothingComesBack(t *testing.T) {
+	long(t)
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, 3, nil)
 		began := time.Now()
@@ -279,6 +286,7 @@ func TestNothingComesBack(t *testing.T) {
 // replica. A repair that had read a row before then is refused where the deletion
 // was purged, however late it comes: the purge waits for fences to pass its arrival.
 func TestLateDeletion(t *testing.T) {
+	long(t)
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, 2, nil)
 		began := time.Now()
@@ -312,6 +320,7 @@ func TestLateDeletion(t *testing.T) {
 // TestPointsSurviveARestart: what was purged before it is compared as purged after
 // it, and brings nothing back.
 func TestPointsSurviveARestart(t *testing.T) {
+	long(t)
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, 2, nil)
 		now := time.Now()

@@ -33,6 +33,7 @@ func (c *cluster) checkEmpty(tb testing.TB) {
 // the row is written every second, so that its leaf never settles; and when the
 // tombstone is purged, the cell that it hid is gone everywhere.
 func TestHotRowMissesATombstone(t *testing.T) {
+	long(t)
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, 3, nil)
 		ts := time.Now().UnixMicro()
@@ -64,6 +65,7 @@ func TestHotRowMissesATombstone(t *testing.T) {
 // TestHashedBeforeAndAfterAnExpiry: replicas that hashed a value before and after it
 // expired, and one that has shrunk it, agree without a row being sent.
 func TestHashedBeforeAndAfterAnExpiry(t *testing.T) {
+	long(t)
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, 3, nil)
 		now := time.Now()
@@ -90,6 +92,7 @@ func TestHashedBeforeAndAfterAnExpiry(t *testing.T) {
 // that missed it, hides what lies in windows that were verified long ago, and in the
 // end all of it is gone.
 func TestDeletionReachesClosedWindows(t *testing.T) {
+	long(t)
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, 3, nil)
 		ts := time.Now().UnixMicro()
@@ -118,6 +121,7 @@ func TestDeletionReachesClosedWindows(t *testing.T) {
 // and held as a hint for another, is carried by anti-entropy when the hint does not
 // come. The hint that comes after the purge is refused, and so is the row's.
 func TestOldDeletionByHint(t *testing.T) {
+	long(t)
 	for _, purged := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			c := newCluster(t, 3, nil)
@@ -171,6 +175,7 @@ func (c *cluster) hot(tb testing.TB, partition string) {
 // TestHiddenRowsGoFirst: in a leaf that never settles, rows that a deletion hides
 // (written later, with an old timestamp) are there when it may go. They go before it.
 func TestHiddenRowsGoFirst(t *testing.T) {
+	long(t)
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, 2, nil)
 		one, other := neighbours()
@@ -207,6 +212,7 @@ func TestHiddenRowsGoFirst(t *testing.T) {
 // TestStrippedRowsTravel: a replica that has purged a deletion pulls a row from one
 // that has not, and gets nothing of what the deletion hides.
 func TestStrippedRowsTravel(t *testing.T) {
+	long(t)
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, 2, nil)
 		one, other := neighbours()
@@ -252,6 +258,7 @@ func TestStrippedRowsTravel(t *testing.T) {
 // TestEveryPairCounts: two of three replicas that cannot compare with each other hold
 // the purge point back on all three, although the third is equal to both.
 func TestEveryPairCounts(t *testing.T) {
+	long(t)
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, 3, nil)
 		cut := true
