@@ -400,7 +400,8 @@ func (e *Engine) Between(ctx context.Context, committer int, f func() error) err
 func (e *Engine) Rewrite(ctx context.Context, committer int, f func(b *Batch) error) error {
 	return e.Between(ctx, committer, func() error {
 		b := &Batch{b: e.rows.NewBatch(), windows: e.windows, failed: e.stopped()}
-		if err := cmp.Or(f(b), b.failed); err != nil || b.b.Empty() {
+		err := f(b)
+		if err = cmp.Or(err, b.failed); err != nil || b.b.Empty() {
 			_ = b.b.Close() // closing only returns it to its pool
 			return err
 		}
