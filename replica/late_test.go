@@ -80,6 +80,17 @@ func TestLateGroupsAreRefused(t *testing.T) {
 	}
 }
 
+// storedFence is the fence that a restart would find.
+func (f *fixture) storedFence(tb testing.TB) hlc.Timestamp {
+	tb.Helper()
+	b, ok, err := f.engine.Meta().Get(fenceKey)
+	if err != nil || !ok || len(b) != 8 {
+		tb.Errorf("fence %x is stored: %v", b, err)
+		return 0
+	}
+	return hlc.Timestamp(binary.BigEndian.Uint64(b))
+}
+
 // TestFenceRises and never goes back: not for a lower call, not for one that is given
 // up, and concurrent calls end at the highest.
 func TestFenceRises(t *testing.T) {
@@ -88,25 +99,27 @@ func TestFenceRises(t *testing.T) {
 	if f.Fence() != 0 {
 		t.Errorf("%d to begin with", f.Fence())
 	}
-	var wg sync.WaitGroup
-	order := rand.New(rand.NewPCG(1, 2)).Perm(200)
-	for w := range 4 {
-		wg.Go(func() {
-			for _, n := range order[50*w : 50*w+50] {
-				to := hlc.Timestamp(1e6 * (n + 1))
-				if err := f.RaiseFence(t.Context(), to); err != nil || f.Fence() < to {
-					t.Errorf("raised to %d it is %d: %v", to, f.Fence(), err)
+	order := rand.New(rand.NewPCG(1, 2))
+	for round := range 50 {
+		var wg sync.WaitGroup
+		for _, n := range order.Perm(4) {
+			wg.Go(func() {
+				to := hlc.Timestamp(1e6 * (4*round + n + 1))
+				if err := f.RaiseFence(t.Context(), to); err != nil || f.Fence() < to || f.storedFence(t) < to {
+					t.Errorf("raised to %d it is %d, stored as %d: %v", to, f.Fence(), f.storedFence(t), err)
 				}
-			}
-		})
+			})
+		}
+		wg.Wait()
+		if want := hlc.Timestamp(1e6 * (4*round + 4)); f.Fence() != want || f.storedFence(t) != want {
+			t.Fatalf("concurrent calls end at %d, stored as %d, want %d", f.Fence(), f.storedFence(t), want)
+		}
 	}
-	wg.Wait()
 	const top = hlc.Timestamp(200e6)
 	check := func(when string) {
 		t.Helper()
-		stored, _, err := f.engine.Meta().Get(fenceKey)
-		if err != nil || f.Fence() != top || hlc.Timestamp(binary.BigEndian.Uint64(stored)) != top {
-			t.Errorf("%s the fence is %d, stored as %x: %v", when, f.Fence(), stored, err)
+		if f.Fence() != top || f.storedFence(t) != top {
+			t.Errorf("%s the fence is %d, stored as %d", when, f.Fence(), f.storedFence(t))
 		}
 		if got := testutil.ToFloat64(f.metrics.fence); got != 200 {
 			t.Errorf("%s the metric says %v", when, got)

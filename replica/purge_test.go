@@ -319,6 +319,24 @@ func TestPurgeHeadAsItWas(t *testing.T) {
 	}
 }
 
+// TestPurgeHeadDropsWhatItHides: the part of a static row that the partition's deletion
+// hides goes before it, or with it.
+func TestPurgeHeadDropsWhatItHides(t *testing.T) {
+	f := start(t, 1, nil)
+	deletion, live := record.Deletion{Timestamp: 20, Seconds: 100}, cell(4, 30, "live")
+	both := record.Row{Liveness: record.Liveness{Timestamp: 10}, Cells: []record.Cell{cell(3, 20, "hidden"), live}}
+	rest := record.Row{Cells: []record.Cell{live}}
+	for purge, left := range map[int64]record.Head{0: {Deletion: deletion, Static: rest}, 100: {Static: rest}} {
+		name := fmt.Sprint("p", purge)
+		whole := record.Head{Deletion: deletion, Static: both}
+		f.write(t, headKey(name), whole.Append(nil))
+		done := f.purgeHead(t, name, record.PurgeForm{Purge: purge})
+		if got := f.stored(t, headKey(name)); done.Keys != 1 || !bytes.Equal(got, left.Append(nil)) {
+			t.Errorf("at %d %+v has gone, %x is left, want %x", purge, done, got, left.Append(nil))
+		}
+	}
+}
+
 // TestPurgeLeavesRetiredWindows alone: not while they are about to be removed, which
 // another committer may do meanwhile, and they do not come back.
 func TestPurgeLeavesRetiredWindows(t *testing.T) {

@@ -116,10 +116,13 @@ func TestRewriteStandsBetweenBatches(t *testing.T) {
 		put(t, e, other, cellRow(1, 9, "other"))
 		block := &stuck{entered: make(chan struct{}), release: make(chan struct{})}
 		before, after := newWrite(key, cellRow(1, 5, "before")), newWrite(key, cellRow(2, 6, "after"))
-		if err := errors.Join(e.Submit(0, block), e.Submit(0, before)); err != nil {
+		if err := e.Submit(0, block); err != nil {
 			t.Fatal(err)
 		}
-		<-block.entered
+		<-block.entered // what is queued from here on is drained together
+		if err := e.Submit(0, before); err != nil {
+			t.Fatal(err)
+		}
 		done := make(chan error, 1)
 		go func() {
 			done <- e.Rewrite(context.Background(), 0, func(b *Batch) error {
@@ -172,6 +175,14 @@ func TestRewriteOfNothing(t *testing.T) {
 	})
 	if !errors.Is(err, broken) {
 		t.Errorf("an error of f: %v", err)
+	}
+	err = e.Rewrite(t.Context(), c, func(b *Batch) error {
+		b.Set(key, cellRow(1, 2, "another"))
+		b.failed = broken // as a write does that the batch has no room for
+		return nil
+	})
+	if !errors.Is(err, broken) {
+		t.Errorf("a write that was not staged: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	block := &stuck{entered: make(chan struct{}), release: make(chan struct{})}
