@@ -160,14 +160,11 @@ func (r *Replica) Wipe(ctx context.Context, id token.RangeID, now hlc.Timestamp)
 	if err != nil {
 		return fmt.Errorf("replica: wipe range %d: %w", id, err)
 	}
-	around := 0
 	err = r.engine.Quiesce(ctx, func() error {
 		for i := range leaves {
-			n, err := r.cutLeaf(leaves[i].Leaf)
-			if err != nil {
+			if err := r.cutLeaf(leaves[i].Leaf); err != nil {
 				return err
 			}
-			around = max(around, n)
 		}
 		return nil
 	})
@@ -178,25 +175,39 @@ func (r *Replica) Wipe(ctx context.Context, id token.RangeID, now hlc.Timestamp)
 		q := ranges[id]
 		q.Wiped = now
 		ranges[id] = q
-		for near := max(0, int(id)-around); near <= min(token.Ranges-1, int(id)+around); near++ {
-			if _, in := ranges[token.RangeID(near)]; !in {
-				ranges[token.RangeID(near)] = Quarantined{Range: token.RangeID(near), Since: q.Since, Reason: "next to range " + fmt.Sprint(id) + ": " + q.Reason}
-			}
-		}
 	})
 }
 
-// cutLeaf removes a leaf, and as many ranges around it as damaged data reaches into.
-func (r *Replica) cutLeaf(l record.Leaf) (around int, err error) {
-	for around = 0; around <= wipeAround; around = max(1, 2*around) {
+// cutLeaf removes a leaf, and as many ranges around it as damaged data reaches into;
+// these are in quarantine before.
+func (r *Replica) cutLeaf(l record.Leaf) (err error) {
+	for around := 0; around <= wipeAround; around = max(1, 2*around) {
 		first, last := l, l
 		first.Range = token.RangeID(max(0, int(l.Range)-around))
 		last.Range = token.RangeID(min(token.Ranges-1, int(l.Range)+around))
+		if around > 0 {
+			if err := r.quarantineNear(l.Range, first.Range, last.Range); err != nil {
+				return err
+			}
+		}
 		lower, _ := first.Bounds()
 		_, upper := last.Bounds()
 		if err = r.engine.Cut(lower, upper); err == nil || !errors.Is(err, storage.ErrCorrupt) {
-			return around, err
+			return err
 		}
 	}
-	return around, err
+	return err
+}
+
+// quarantineNear takes the ranges from first to last into quarantine, which are next
+// to one that is in it.
+func (r *Replica) quarantineNear(id, first, last token.RangeID) error {
+	return r.changeQuarantine(func(ranges map[token.RangeID]Quarantined) {
+		q := ranges[id]
+		for near := first; near <= last; near++ {
+			if n, in := ranges[near]; !in || n.Wiped > 0 && near != id {
+				ranges[near] = Quarantined{Range: near, Since: q.Since, Reason: "next to range " + fmt.Sprint(id) + ": " + q.Reason}
+			}
+		}
+	})
 }
