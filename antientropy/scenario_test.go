@@ -19,6 +19,11 @@ func only(tb testing.TB, partition string, number int, cells ...record.Cell) []b
 	return record.AppendEntry(nil, key(tb, partition, number), r.Append(nil))
 }
 
+// deleted is the head of a partition that was deleted now, up to a timestamp.
+func deleted(shape *record.Shape, partition string, ts int64) []byte {
+	return head(shape, partition, record.Head{Deletion: record.Deletion{Timestamp: ts, Seconds: time.Now().Unix()}})
+}
+
 // checkEmpty reports nodes that still store something.
 func (c *cluster) checkEmpty(tb testing.TB) {
 	tb.Helper()
@@ -104,7 +109,7 @@ func TestDeletionReachesClosedWindows(t *testing.T) {
 		}
 		c.run(t, 5*time.Minute)
 		clean := c.nodes[2].checkClean(t)
-		deletion := head(&daysShape, "p1", record.Head{Deletion: record.Deletion{Timestamp: ts + 1, Seconds: time.Now().Unix()}})
+		deletion := deleted(&daysShape, "p1", ts+1)
 		c.nodes[0].apply(t, deletion)
 		c.run(t, 2*time.Minute)
 		for _, n := range c.nodes {
@@ -182,7 +187,7 @@ func TestHiddenRowsGoFirst(t *testing.T) {
 		ts := time.Now().UnixMicro()
 		for _, n := range c.nodes {
 			n.apply(t, put(t, one, 1, ts, "old"))
-			n.apply(t, head(&rowsShape, one, record.Head{Deletion: record.Deletion{Timestamp: ts + 1, Seconds: time.Now().Unix()}}))
+			n.apply(t, deleted(&rowsShape, one, ts+1))
 		}
 		purged := false
 		for range 40 * 60 {
@@ -220,7 +225,7 @@ func TestStrippedRowsTravel(t *testing.T) {
 		a, b := c.nodes[0], c.nodes[1]
 		for _, n := range c.nodes {
 			n.apply(t, put(t, one, 1, ts, "old"))
-			n.apply(t, head(&rowsShape, one, record.Head{Deletion: record.Deletion{Timestamp: ts + 1, Seconds: time.Now().Unix()}}))
+			n.apply(t, deleted(&rowsShape, one, ts+1))
 		}
 		id := rangeOf(one)
 		for began := time.Now(); a.ae.PurgePoint(schema.BuiltinKeyspace, id) < ts/1e6; time.Sleep(time.Second) {
@@ -269,7 +274,7 @@ func TestEveryPairCounts(t *testing.T) {
 			return nil
 		}
 		for _, n := range c.nodes {
-			n.apply(t, head(&rowsShape, "p1", record.Head{Deletion: record.Deletion{Timestamp: 1, Seconds: time.Now().Unix()}}))
+			n.apply(t, deleted(&rowsShape, "p1", 1))
 		}
 		c.run(t, time.Hour)
 		for _, n := range c.nodes {

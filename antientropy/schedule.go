@@ -145,21 +145,9 @@ func (a *AntiEntropy) prepare(v *schema.View) error {
 func (a *AntiEntropy) meet(v *schema.View) error {
 	s := &a.plan
 	targets := map[ring.NodeID][]message.Target{}
-	self, member := v.Ring.Index(a.env.Self)
-	for p := range v.Ring.Placements() {
-		if share.Keyspace(v, p) == "" {
-			continue
-		}
-		for id := range token.RangeID(token.Ranges) {
-			if !member || !v.Ring.Holds(p, id, self) {
-				continue
-			}
-			for _, m := range v.Ring.Replicas(p, id) {
-				if m != self {
-					other := v.Ring.Member(m).ID
-					targets[other] = append(targets[other], message.Target{Placement: p, ID: id})
-				}
-			}
+	for _, t := range share.Targets(v, a.env.Self) {
+		for _, other := range share.Others(v, t, a.env.Self) {
+			targets[other] = append(targets[other], t)
 		}
 	}
 	before := s.peers

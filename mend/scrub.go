@@ -3,7 +3,6 @@ package mend
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync"
@@ -159,6 +158,10 @@ func (s *Scrub) piece() (read int, end bool, err error) {
 	return read, false, nil
 }
 
+// leafPrefixMax is the most bytes of a key that tell its leaf: table, space, window
+// and token.
+const leafPrefixMax = 4 + 1 + 4 + 8
+
 // damaged reports the leaf in which a walk ended, and goes on behind it.
 func (s *Scrub) damaged(last []byte, cause error) error {
 	s.metrics.damaged.Inc()
@@ -166,10 +169,7 @@ func (s *Scrub) damaged(last []byte, cause error) error {
 	s.status.Damaged++
 	s.mu.Unlock()
 	leaf, ok := record.LeafOf(last)
-	for range 2 * binary.MaxVarintLen64 { // the beginning of a table is no whole key
-		if ok {
-			break
-		}
+	for !ok && len(last) < leafPrefixMax { // the beginning of a table is no whole key
 		last = append(last, 0)
 		leaf, ok = record.LeafOf(last)
 	}

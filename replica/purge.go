@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/dunlindb/dunlin/hlc"
 	"github.com/dunlindb/dunlin/record"
@@ -78,7 +79,7 @@ func (p *part) late() {
 	a := p.a
 	if a.refuse(transport.Verdict{Code: transport.Fenced, Detail: "born at or below the fence"}) {
 		a.r.metrics.lateRows.Add(float64(a.group.Count))
-		a.r.late.warn(a.r.env.Logger, "a group came later than the fence and was refused; anti-entropy carries what it held",
+		a.r.late.log(a.r.env.Logger, slog.LevelWarn, "a group came later than the fence and was refused; anti-entropy carries what it held",
 			"from", a.from, "rows", a.group.Count, "born", a.group.Born.Time())
 	}
 }

@@ -98,7 +98,7 @@ func digest(s *storage.Slice) (record.Digest, error) {
 func (r *Replica) failure(op string, table uint32, id token.RangeID, err error) transport.Verdict {
 	if errors.Is(err, storage.ErrCorrupt) || errors.Is(err, record.ErrCorrupt) || errors.Is(err, record.ErrPoison) {
 		r.metrics.corrupt.Inc()
-		r.corrupt.log(r.env.Logger, "corrupt data is not served", "op", op, "table", table, "range", id, "error", err)
+		r.corrupt.log(r.env.Logger, slog.LevelError, "corrupt data is not served", "op", op, "table", table, "range", id, "error", err)
 		r.Quarantine(id, err)
 		return transport.Verdict{Code: transport.Failed, Detail: "the data on this replica is corrupt: " + err.Error()}
 	}
@@ -112,16 +112,7 @@ type logLimit struct {
 	skipped int
 }
 
-// log writes an error.
-func (l *logLimit) log(logger *slog.Logger, text string, args ...any) {
-	l.write(logger, slog.LevelError, text, args...)
-}
-
-func (l *logLimit) warn(logger *slog.Logger, text string, args ...any) {
-	l.write(logger, slog.LevelWarn, text, args...)
-}
-
-func (l *logLimit) write(logger *slog.Logger, level slog.Level, text string, args ...any) {
+func (l *logLimit) log(logger *slog.Logger, level slog.Level, text string, args ...any) {
 	l.mu.Lock()
 	now := time.Now()
 	if now.Sub(l.last) < time.Second {

@@ -123,25 +123,14 @@ func New(cfg Config, env Env) (*Keeper, error) {
 // Meet takes up a view: it loads the purge points of its keyspaces. What was
 // learnt of levels is forgotten: ranges may have other replicas now.
 func (k *Keeper) Meet(v *schema.View) error {
-	loaded := map[string]*points{}
 	for _, t := range v.Tables() {
-		if loaded[t.Keyspace] != nil {
-			continue
-		}
-		p, err := loadPoints(k.env.Meta, t.Keyspace)
-		if err != nil {
+		if err := k.load(t.Keyspace); err != nil {
 			return err
 		}
-		loaded[t.Keyspace] = p
 	}
 	now := k.env.Clock.Physical()
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for name, p := range loaded {
-		if k.points[name] == nil {
-			k.points[name] = p
-		}
-	}
 	members := map[ring.NodeID]*member{}
 	for i := range v.Ring.Members() {
 		id := v.Ring.Member(uint16(i)).ID
@@ -157,6 +146,24 @@ func (k *Keeper) Meet(v *schema.View) error {
 	}
 	k.view, k.members = v, members
 	clear(k.pending)
+	return nil
+}
+
+// load finds the purge points of a keyspace, once.
+func (k *Keeper) load(keyspace string) error {
+	k.mu.Lock()
+	known := k.points[keyspace] != nil
+	k.mu.Unlock()
+	if known {
+		return nil
+	}
+	p, err := loadPoints(k.env.Meta, keyspace)
+	if err != nil {
+		return err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.points[keyspace] = p
 	return nil
 }
 
