@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -137,37 +138,40 @@ func (r *Replica) Release(id token.RangeID) error {
 	return r.changeQuarantine(func(ranges map[token.RangeID]Quarantined) { delete(ranges, id) })
 }
 
-// wipeAround bounds how many ranges on either side go along when damaged data
-// reaches into them.
-const wipeAround = 16
+// wipeTries bounds how many damaged spans are cut out until the leaves of a range can
+// be.
+const wipeTries = 64
 
 // Wipe drops what is stored of a range that is in quarantine, readable or not, since
 // what it has lost may have hidden the rest. Other replicas must have it all. Writes
-// go on, before and after. Damaged blocks reach into neighbours; these go into
+// go on, before and after. Damaged blocks reach into other ranges; these go into
 // quarantine too.
 func (r *Replica) Wipe(ctx context.Context, id token.RangeID, now hlc.Timestamp) error {
-	leaves, err := r.Leaves(ctx, id)
+	states, err := r.Leaves(ctx, id)
 	if err != nil {
 		return fmt.Errorf("replica: wipe range %d: %w", id, err)
 	}
+	leaves := make([]record.Leaf, len(states))
+	for i := range states {
+		leaves[i] = states[i].Leaf
+	}
 	// First on disk: whatever happens from now on, no leaf's record is right.
 	err = r.stage(ctx, r.engine.CommitterOf(id), func(b *storage.Batch, m *marks) {
-		for i := range leaves {
-			l := leaves[i].Leaf
+		for _, l := range leaves {
 			m.touch(b, m.set(leafGroup{l.Table, l.Space, l.Window}), l.Range)
 		}
 	})
 	if err != nil {
 		return fmt.Errorf("replica: wipe range %d: %w", id, err)
 	}
-	err = r.engine.Quiesce(ctx, func() error {
-		for i := range leaves {
-			if err := r.cutLeaf(leaves[i].Leaf); err != nil {
-				return err
-			}
+	for range wipeTries {
+		if err = r.cutLeaves(ctx, leaves); !errors.Is(err, storage.ErrCorrupt) {
+			break
 		}
-		return nil
-	})
+		if damage := r.cutDamage(ctx, id, leaves); damage != nil {
+			return fmt.Errorf("replica: wipe range %d: %w", id, damage)
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("replica: wipe range %d: %w", id, err)
 	}
@@ -178,34 +182,72 @@ func (r *Replica) Wipe(ctx context.Context, id token.RangeID, now hlc.Timestamp)
 	})
 }
 
-// cutLeaf removes a leaf, and as many ranges around it as damaged data reaches into;
-// these are in quarantine before.
-func (r *Replica) cutLeaf(l record.Leaf) (err error) {
-	for around := 0; around <= wipeAround; around = max(1, 2*around) {
-		first, last := l, l
-		first.Range = token.RangeID(max(0, int(l.Range)-around))
-		last.Range = token.RangeID(min(token.Ranges-1, int(l.Range)+around))
-		if around > 0 {
-			if err := r.quarantineNear(l.Range, first.Range, last.Range); err != nil {
+// cutLeaves removes leaves, between two batches of every committer.
+func (r *Replica) cutLeaves(ctx context.Context, leaves []record.Leaf) error {
+	return r.engine.Quiesce(ctx, func() error {
+		for _, l := range leaves {
+			if err := r.engine.Cut(l.Bounds()); err != nil {
 				return err
 			}
 		}
-		lower, _ := first.Bounds()
-		_, upper := last.Bounds()
-		if err = r.engine.Cut(lower, upper); err == nil || !errors.Is(err, storage.ErrCorrupt) {
+		return nil
+	})
+}
+
+// cutDamage removes what cannot be read around the bounds of leaves, where no cut can
+// be made. Every range that this concerns is in quarantine before.
+func (r *Replica) cutDamage(ctx context.Context, id token.RangeID, leaves []record.Leaf) error {
+	for _, l := range leaves {
+		lower, upper := l.Bounds()
+		for _, bound := range [][]byte{lower, upper} {
+			span, found, err := r.engine.DamageAround(bound)
+			if err != nil {
+				return err
+			}
+			if !found {
+				continue
+			}
+			if bytes.Compare(span.Lower, firstTable) < 0 {
+				return fmt.Errorf("damage reaches into what the node keeps of itself: %w", storage.ErrCorrupt)
+			}
+			if err := r.quarantineSpan(ctx, id, span); err != nil {
+				return err
+			}
+			if err := r.engine.Quiesce(ctx, func() error { return r.engine.Cut(span.Lower, span.Upper) }); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// firstTable is below the keys of every table.
+var firstTable = record.AppendSpacePrefix(nil, 1, 0)
+
+// quarantineSpan takes every range that has keys in a span into quarantine, because
+// of one that is in it. Those that were dropped before have to be again.
+func (r *Replica) quarantineSpan(ctx context.Context, id token.RangeID, span storage.Span) error {
+	var touched [token.Ranges]bool
+	for c := range r.committers {
+		err := r.engine.Between(ctx, c, func() error {
+			for _, s := range r.committers[c].marks.list {
+				for near := range token.RangeID(token.Ranges) {
+					lower, upper := s.leaf(near).Bounds()
+					inside := bytes.Compare(lower, span.Upper) < 0 && bytes.Compare(span.Lower, upper) < 0
+					touched[near] = touched[near] || inside && s.known.has(near)
+				}
+			}
+			return nil
+		})
+		if err != nil {
 			return err
 		}
 	}
-	return err
-}
-
-// quarantineNear takes the ranges from first to last into quarantine, which are next
-// to one that is in it.
-func (r *Replica) quarantineNear(id, first, last token.RangeID) error {
 	return r.changeQuarantine(func(ranges map[token.RangeID]Quarantined) {
 		q := ranges[id]
-		for near := first; near <= last; near++ {
-			if n, in := ranges[near]; !in || n.Wiped > 0 && near != id {
+		for i := range touched {
+			near := token.RangeID(i)
+			if n, in := ranges[near]; touched[i] && near != id && (!in || n.Wiped > 0) {
 				ranges[near] = Quarantined{Range: near, Since: q.Since, Reason: "next to range " + fmt.Sprint(id) + ": " + q.Reason}
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -17,7 +18,9 @@ import (
 
 	"github.com/dunlindb/dunlin/storage/gate"
 	"github.com/dunlindb/dunlin/storage/limits"
+	"github.com/dunlindb/dunlin/storage/pacing"
 	"github.com/dunlindb/dunlin/storage/pressure"
+	"github.com/dunlindb/dunlin/storage/quiet"
 	"github.com/dunlindb/dunlin/token"
 )
 
@@ -41,7 +44,8 @@ type Engine struct {
 
 	meta, rows, hints *pebble.DB
 	health            io.Closer // of the watch over slow disk operations; nil in the simulator
-	slowLog           logLimit
+	slowLog           quiet.Limit
+	pace              *pacing.Scheduler // of the row store's compactions
 	facts             *Meta
 	identity          Identity
 	windows           *windows
@@ -182,6 +186,9 @@ func (e *Engine) openError(dir string, err error) error {
 	switch {
 	case errors.Is(err, pebble.ErrDBDoesNotExist):
 		return &PartialError{Dir: e.cfg.Dir, Reason: "the store " + dir + " is empty"}
+	case errors.Is(err, fs.ErrNotExist):
+		line, _, _ := strings.Cut(err.Error(), "\n")
+		return &PartialError{Dir: e.cfg.Dir, Reason: "a file of the store " + dir + " is missing: " + line}
 	case isLocked(err):
 		return fmt.Errorf("%w (%s)", ErrInUse, e.cfg.Dir)
 	}

@@ -412,7 +412,7 @@ func TestDamagedFilesAreErrors(t *testing.T) {
 	if err := fillTables(t, mem).Close(); err != nil {
 		t.Fatal(err)
 	}
-	damageTables(t, mem)
+	damageTables(t, mem, 0.5) // in the middle: the first block is read at the start
 	env := testEnv(mem)
 	env.Fatal = func(err error) { t.Errorf("ended by %v", err) }
 	e, err := Open(testConfig(), env)
@@ -429,8 +429,8 @@ func TestDamagedFilesAreErrors(t *testing.T) {
 	put(t, e, rowKey(t, &plainShape, []byte("q"), 1), liveRow(1)) // other partitions go on
 }
 
-// damageTables flips a bit in each of the row store's tables.
-func damageTables(t *testing.T, fs vfs.FS) {
+// damageTables flips a bit in each of the row store's tables, that far into it.
+func damageTables(t *testing.T, fs vfs.FS, at float64) {
 	names, err := fs.List("data/rows")
 	if err != nil {
 		t.Fatal(err)
@@ -449,7 +449,7 @@ func damageTables(t *testing.T, fs vfs.FS) {
 		if err := errors.Join(err, f.Close()); err != nil {
 			t.Fatal(err)
 		}
-		content[len(content)/2] ^= 4 // in the middle: the first block is read at the start
+		content[int(at*float64(len(content)))] ^= 4
 		out, err := fs.Create(path, vfs.WriteCategoryUnspecified)
 		if err != nil {
 			t.Fatal(err)

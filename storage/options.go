@@ -7,6 +7,9 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
+
+	"github.com/dunlindb/dunlin/storage/pacing"
+	"github.com/dunlindb/dunlin/storage/quiet"
 )
 
 // formatMajorVersion is Pebble's format of our stores. It is named and not
@@ -45,6 +48,7 @@ func splitMemory(total int64, cgo bool) memory {
 // decisions beside it say where the numbers come from.
 func (e *Engine) rowOptions(cache *pebble.Cache, openFiles int) *pebble.Options {
 	o := e.baseOptions(cache, openFiles)
+	e.pace = o.Experimental.CompactionScheduler.(*pacing.Scheduler)
 	o.Merger = e.merger()
 	o.EventListener.FlushBegin = func(pebble.FlushInfo) { e.flushing.Store(e.written.Load()) }
 	o.EventListener.FlushEnd = func(pebble.FlushInfo) { e.flushed.Store(e.flushing.Load()) }
@@ -84,6 +88,11 @@ func (e *Engine) smallOptions(cache *pebble.Cache, openFiles int) *pebble.Option
 
 func (e *Engine) baseOptions(cache *pebble.Cache, openFiles int) *pebble.Options {
 	listener := e.listener()
+	pace, warn := pacing.New(!e.env.Simulated), listener.BackgroundError
+	listener.BackgroundError = func(err error) {
+		pace.Failed()
+		warn(err)
+	}
 	o := &pebble.Options{
 		FS: e.env.FS, Cache: cache, EventListener: &listener,
 		FormatMajorVersion: formatMajorVersion,
@@ -91,9 +100,7 @@ func (e *Engine) baseOptions(cache *pebble.Cache, openFiles int) *pebble.Options
 		MaxOpenFiles:       openFiles,
 	}
 	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionFastest })
-	if e.env.Simulated {
-		o.Experimental.CompactionScheduler = pebble.NewConcurrencyLimitSchedulerWithNoPeriodicGrantingForTest()
-	}
+	o.Experimental.CompactionScheduler = pace
 	return o
 }
 
@@ -101,7 +108,7 @@ func (e *Engine) baseOptions(cache *pebble.Cache, openFiles int) *pebble.Options
 // in metrics.
 type pebbleLogger struct {
 	engine *Engine
-	limit  logLimit
+	limit  quiet.Limit
 }
 
 // Infof drops routine messages.
@@ -109,7 +116,7 @@ func (l *pebbleLogger) Infof(string, ...any) {}
 
 // Errorf logs a background error.
 func (l *pebbleLogger) Errorf(format string, args ...any) {
-	l.limit.log(l.engine.env.Logger, slog.LevelError, "storage: "+fmt.Sprintf(format, args...))
+	l.limit.Log(l.engine.env.Logger, slog.LevelError, "storage: "+fmt.Sprintf(format, args...))
 }
 
 // Fatalf ends the node. It does not return: Pebble must not go on.

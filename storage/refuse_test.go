@@ -2,16 +2,12 @@ package storage
 
 import (
 	"bufio"
-	"bytes"
 	"errors"
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -140,22 +136,25 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-func TestLogLimit(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var out bytes.Buffer
-		logger := slog.New(slog.NewTextHandler(&out, nil))
-		var limit logLimit
-		for range 1000 {
-			limit.log(logger, slog.LevelWarn, "again")
-			time.Sleep(time.Millisecond)
+// TestMissingTable: a store that lacks a file does not start, and says which.
+func TestMissingTable(t *testing.T) {
+	mem := vfs.NewMem()
+	if err := fillTables(t, mem).Close(); err != nil {
+		t.Fatal(err)
+	}
+	names, err := mem.List("data/rows")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		if strings.HasSuffix(name, ".sst") {
+			if err := mem.Remove("data/rows/" + name); err != nil {
+				t.Fatal(err)
+			}
 		}
-		if n := strings.Count(out.String(), "again"); n != 1 {
-			t.Errorf("%d lines in a second", n)
-		}
-		time.Sleep(logEvery)
-		limit.log(logger, slog.LevelWarn, "again")
-		if !strings.Contains(out.String(), "skipped_lines=999") {
-			t.Errorf("%q does not count what was skipped", out.String())
-		}
-	})
+	}
+	var partial *PartialError
+	if _, err := Open(testConfig(), testEnv(mem)); !errors.As(err, &partial) || !strings.Contains(err.Error(), ".sst") && !strings.Contains(err.Error(), "0000") {
+		t.Errorf("a store without its tables: %v", err)
+	}
 }

@@ -1,7 +1,6 @@
 package storage
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"sync"
@@ -117,29 +116,4 @@ func (e *Engine) Excise(table, below uint32) error {
 		return all[at:]
 	})
 	return nil
-}
-
-// Cut removes everything that is stored from lower (inclusive) to upper (exclusive),
-// readable or not, while nobody writes there. ErrCorrupt: a bound lies in damaged
-// data, and nothing was removed: Pebble would take what it cannot read there for the
-// end of the file.
-func (e *Engine) Cut(lower, upper []byte) error {
-	if !e.gate.Enter() {
-		return ErrClosed
-	}
-	defer e.gate.Leave()
-	for _, seek := range []func(*pebble.Iterator) bool{
-		func(i *pebble.Iterator) bool { return i.SeekLT(lower) },
-		func(i *pebble.Iterator) bool { return i.SeekGE(upper) },
-	} {
-		iter, err := e.rows.NewIter(nil)
-		if err == nil {
-			seek(iter)
-			err = iter.Close() // with the error of the seek
-		}
-		if err != nil {
-			return corrupted("storage: cut", err)
-		}
-	}
-	return corrupted("storage: cut", e.rows.Excise(context.Background(), pebble.KeyRange{Start: lower, End: upper}))
 }

@@ -174,6 +174,10 @@ func (c *Cluster) Start(i int) {
 		}
 	}()
 	node, err := c.launch(env)
+	if err != nil && m.disk.Failing() {
+		c.boots.Go(func() { c.restart(i) })
+		return
+	}
 	if err != nil {
 		c.problem("node %d does not start (boot %d): %v", i, number, err)
 		return
@@ -200,8 +204,38 @@ func (c *Cluster) fatal(i, number int, err error) {
 	c.mu.Unlock()
 	c.boots.Go(func() {
 		c.end(i, number, false, 0)
-		time.Sleep(5 * time.Second)
-		c.Start(i)
+		c.restart(i)
+	})
+}
+
+// restart boots a node again after a while.
+func (c *Cluster) restart(i int) {
+	time.Sleep(5 * time.Second)
+	c.Start(i)
+}
+
+// failDisk lets the disk of a machine fail, unless its node is down, starting or
+// ending. When a log cannot be
+// written the node is cut off before that write returns, and then crashed: nothing
+// that it believed to be on disk is ever acknowledged.
+func (c *Cluster) failDisk(i int) {
+	m := c.machines[i]
+	select {
+	case m.turn <- struct{}{}:
+	default:
+		return
+	}
+	defer func() { <-m.turn }()
+	if m.boot == nil {
+		return
+	}
+	number, host := m.boots, m.boot.host
+	var once sync.Once
+	m.disk.Fail(func() {
+		once.Do(func() {
+			host.Kill()
+			c.fatal(i, number, disk.ErrDevice)
+		})
 	})
 }
 

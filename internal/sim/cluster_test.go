@@ -57,6 +57,7 @@ func TestDriveLeavesNothingBehind(t *testing.T) {
 			if took := time.Since(began); took > length || took < length/2 {
 				t.Errorf("seed %d: the schedule took %s", seed, took)
 			}
+			synctest.Wait() // until the nodes that were started last listen
 			for i, m := range c.machines {
 				if got := time.Duration(m.clock.offset.Load()); got != before[i] {
 					t.Errorf("seed %d: clock %d is off by %s, was %s", seed, i, got, before[i])

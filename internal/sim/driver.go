@@ -74,10 +74,11 @@ func (c *Cluster) effects(f Fault, pending *sync.WaitGroup) (begin, end func()) 
 	case ClockJump:
 		clock := c.machines[f.Nodes[0]].clock
 		return func() { clock.Jump(f.Jump) }, func() { clock.Jump(-f.Jump) }
-	}
-	if f.Kind == DiskFull {
+	case DiskFull:
 		disk := c.machines[f.Nodes[0]].disk
 		return func() { disk.Fill(true) }, func() { disk.Fill(false) }
+	case DiskErrors:
+		return func() { c.failDisk(f.Nodes[0]) }, c.machines[f.Nodes[0]].disk.Recover
 	}
 	panic("sim: unknown fault")
 }

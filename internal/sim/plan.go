@@ -15,21 +15,22 @@ type Kind uint8
 
 // The kinds of faults.
 const (
-	Crash     Kind = iota // one node dies and loses unsynced data; it restarts after Hold
-	CrashAll              // all nodes at once
-	Restart               // one node is stopped gracefully and started again
-	Pause                 // a node hears and says nothing for a while, as under SIGSTOP
-	Partition             // Nodes and Peers cannot reach each other
-	OneWay                // what Nodes send does not reach Peers
-	Degrade               // the links between Nodes and Peers are slow and lossy
-	ClockJump             // a node's clock is off by Jump for a while
-	DiskFull              // a node's disk has no room for a while
+	Crash      Kind = iota // one node dies and loses unsynced data; it restarts after Hold
+	CrashAll               // all nodes at once
+	Restart                // one node is stopped gracefully and started again
+	Pause                  // a node hears and says nothing for a while, as under SIGSTOP
+	Partition              // Nodes and Peers cannot reach each other
+	OneWay                 // what Nodes send does not reach Peers
+	Degrade                // the links between Nodes and Peers are slow and lossy
+	ClockJump              // a node's clock is off by Jump for a while
+	DiskFull               // a node's disk has no room for a while
+	DiskErrors             // a node's disk fails at random: tables are in vain, the first log ends the node
 	kinds
 )
 
 // String names the kind.
 func (k Kind) String() string {
-	return [kinds]string{"crash", "crash all", "restart", "pause", "partition", "one-way block", "slow link", "clock jump", "full disk"}[k]
+	return [kinds]string{"crash", "crash all", "restart", "pause", "partition", "one-way block", "slow link", "clock jump", "full disk", "disk errors"}[k]
 }
 
 // Fault is one entry of a schedule.
@@ -111,7 +112,7 @@ func (p *planner) between(low, high time.Duration) time.Duration {
 
 // kind draws a kind, the common ones more often.
 func (p *planner) kind() Kind {
-	weights := [kinds]int{Crash: 24, CrashAll: 2, Restart: 6, Pause: 10, Partition: 18, OneWay: 12, Degrade: 16, ClockJump: 12, DiskFull: 6}
+	weights := [kinds]int{Crash: 24, CrashAll: 2, Restart: 6, Pause: 10, Partition: 18, OneWay: 12, Degrade: 16, ClockJump: 12, DiskFull: 6, DiskErrors: 8}
 	sum := 0
 	for _, w := range weights {
 		sum += w

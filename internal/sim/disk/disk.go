@@ -14,7 +14,10 @@
 package disk
 
 import (
+	"bytes"
+	"errors"
 	"math/rand/v2"
+	"strings"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -36,6 +39,7 @@ type Disk struct {
 	mem      *vfs.MemFS
 	injector Injector
 	full     bool
+	failing  bool
 	boot     int
 }
 
@@ -81,6 +85,56 @@ func (d *Disk) Fill(full bool) {
 	d.full = full
 }
 
+// ErrDevice is what operations on a failing disk end with.
+var ErrDevice = errors.New("input/output error")
+
+// tableErrors is which part of the operations on tables fails, and logErrors of
+// the writes to everything else.
+const tableErrors, logErrors = 0.02, 0.005
+
+// Fail lets operations of the present boot fail at random until Recover or a Crash.
+// Reading and writing tables returns ErrDevice. A storage engine does not survive a
+// write to a log that fails: dies is called, and from before that write on the disk
+// is one that has crashed. It must not block.
+func (d *Disk) Fail(dies func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.failing = true
+	draw := rand.New(rand.NewPCG(d.rand.Uint64(), 0))
+	var turn sync.Mutex // guards draw
+	d.injector = func(op Op) error {
+		turn.Lock()
+		chance := draw.Float64()
+		turn.Unlock()
+		write := op.Kind.ReadOrWrite() == errorfs.OpIsWrite
+		switch table := strings.HasSuffix(op.Path, ".sst"); {
+		case op.Kind == errorfs.OpFileClose, op.Kind == errorfs.OpRemove:
+		case table && chance < tableErrors:
+			return ErrDevice
+		case !table && write && chance < logErrors:
+			dies()
+			d.Crash(0)
+		}
+		return nil
+	}
+}
+
+// Recover ends Fail.
+func (d *Disk) Recover() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.failing {
+		d.injector, d.failing = nil, false
+	}
+}
+
+// Failing reports whether operations fail at random, or have until a crash.
+func (d *Disk) Failing() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.failing
+}
+
 // Crash replaces the content by what a crash at this moment leaves: all that
 // was synced, and each unsynced piece with a chance of keep percent.
 func (d *Disk) Crash(keep int) {
@@ -89,6 +143,50 @@ func (d *Disk) Crash(keep int) {
 	d.mem = d.mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: keep, RNG: d.rand})
 	d.injector = nil
 	d.boot++
+}
+
+// Rot flips a bit in every table file below a directory that contains a text, inside
+// it, and returns how many there were. Caches above do not notice.
+func (d *Disk) Rot(dir string, text []byte) (rotten int, err error) {
+	d.mu.Lock()
+	mem := d.mem
+	d.mu.Unlock()
+	names, err := mem.List(dir)
+	for _, name := range names {
+		if !strings.HasSuffix(name, ".sst") {
+			continue
+		}
+		hit, flipErr := flip(mem, mem.PathJoin(dir, name), text)
+		err = errors.Join(err, flipErr)
+		if hit {
+			rotten++
+		}
+	}
+	return rotten, err
+}
+
+func flip(fs vfs.FS, path string, text []byte) (hit bool, err error) {
+	f, err := fs.OpenReadWrite(path, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	info, err := f.Stat()
+	if err != nil {
+		return false, err
+	}
+	content := make([]byte, info.Size())
+	if _, err := f.ReadAt(content, 0); err != nil {
+		return false, err
+	}
+	at := bytes.Index(content, text)
+	if at < 0 {
+		return false, nil
+	}
+	if _, err = f.WriteAt([]byte{content[at] ^ 4}, int64(at)); err == nil {
+		err = f.Sync()
+	}
+	return err == nil, err
 }
 
 // Copy returns an image of the disk as it is, to be put back with Restore: a

@@ -167,3 +167,58 @@ type quiet struct{}
 func (quiet) Infof(string, ...any)         {}
 func (quiet) Errorf(string, ...any)        {}
 func (quiet) Fatalf(f string, args ...any) { panic(f) }
+
+// TestFailingDisk: tables fail at random; the first log that does is the end, and
+// what is written from then on is on no disk.
+func TestFailingDisk(t *testing.T) {
+	d := New(3)
+	fs := d.FS()
+	ends := 0
+	d.Fail(func() { ends++ })
+	failed := 0
+	for range 1000 {
+		f, err := fs.Create("/1.sst", "")
+		if err == nil {
+			err = f.Close()
+		}
+		if err != nil && !errors.Is(err, ErrDevice) {
+			t.Fatal(err)
+		}
+		if err != nil {
+			failed++
+		}
+	}
+	if failed == 0 || failed > 100 || ends > 0 {
+		t.Errorf("%d of 1000 tables failed, %d ends", failed, ends)
+	}
+	last := 0
+	for i := range 10_000 {
+		write(t, fs, "/log", string(rune('a'+i%26)), true)
+		if ends > 0 {
+			last = i
+			break
+		}
+	}
+	if ends != 1 || !d.Failing() {
+		t.Fatalf("%d ends, failing %v", ends, d.Failing())
+	}
+	if got := read(d.FS(), "/log"); got == string(rune('a'+last%26)) {
+		t.Errorf("what was being written when the disk failed is there: %s", got)
+	}
+	if d.Recover(); d.Failing() {
+		t.Error("still failing")
+	}
+}
+
+// TestRot flips one bit in the files that have a text.
+func TestRot(t *testing.T) {
+	d := New(4)
+	write(t, d.FS(), "/1.sst", "what was written", true)
+	write(t, d.FS(), "/2.sst", "something else", true)
+	if n, err := d.Rot("/", []byte("was")); n != 1 || err != nil {
+		t.Fatalf("%d files, %v", n, err)
+	}
+	if one, two := read(d.FS(), "/1.sst"), read(d.FS(), "/2.sst"); one != "what sas written" || two != "something else" {
+		t.Errorf("%q %q", one, two)
+	}
+}
