@@ -40,11 +40,12 @@ type Member struct {
 
 // Layout is the part of the catalog that says who holds what. Owners has, for
 // each range, the index of its owner in Members; ChangedAt the last catalog
-// version that touched the range's replicas.
+// version that touched the replicas which the range is read from or written to.
 type Layout struct {
 	Members   []Member `json:"members"`
 	Owners    []uint16 `json:"owners"`
 	ChangedAt []uint64 `json:"changed_at"`
+	Change    *Change  `json:"change,omitempty"` // nil: none is on its way
 }
 
 // MembersMax bounds a cluster.
@@ -69,6 +70,7 @@ func (l Layout) Clone() Layout {
 		Members:   slices.Clone(l.Members),
 		Owners:    slices.Clone(l.Owners),
 		ChangedAt: slices.Clone(l.ChangedAt),
+		Change:    l.Change.clone(),
 	}
 }
 
@@ -116,8 +118,16 @@ func (l Layout) Validate() error {
 		return errors.New("ring: no voters")
 	}
 	for rng, owner := range l.Owners {
-		if int(owner) >= len(l.Members) {
+		if int(owner) >= len(l.Members) || l.Members[owner].State == Joining {
 			return fmt.Errorf("ring: range %d is owned by member %d of %d", rng, owner, len(l.Members))
+		}
+	}
+	if l.Change != nil {
+		return l.Change.validate(&l)
+	}
+	for _, m := range l.Members {
+		if m.State != Normal {
+			return fmt.Errorf("ring: member %s is %s without a change", m.ID, m.State)
 		}
 	}
 	return nil
@@ -156,26 +166,33 @@ func (l Layout) Join(version uint64, joiners []Member, placements []Placement) (
 	if err != nil {
 		return l, err
 	}
-	placement := Placement{Strategy: SimpleStrategy, Factors: map[string]int{"": 3}}
-	if len(placements) > 0 {
-		placement = placements[0]
-	}
-	next.Owners = refine(next.Members, len(l.Members), l.Owners, proposal, placement, version)
+	placement := first(placements)
+	next.Owners = refine(refinement{
+		members: next.Members, old: len(l.Members), owners: l.Owners, proposal: proposal, placement: placement, seed: version,
+		before: replicaSets(newWalker(l.Members, l.Owners, placement, l.holdsNow)),
+	})
 	return next, next.touch(l, version, placements)
 }
 
 // touch sets ChangedAt of every range whose replicas differ from those of old.
 func (l Layout) touch(old Layout, version uint64, placements []Placement) error {
+	return l.touchPlaced(old, version, placements, placements)
+}
+
+// touchPlaced is touch where the placements differ too.
+func (l Layout) touchPlaced(old Layout, version uint64, placements, then []Placement) error {
 	before, err := New(&old, version-1, placements)
 	if err != nil {
 		return err
 	}
-	after, err := New(&l, version, placements)
+	after, err := New(&l, version, then)
 	if err != nil {
 		return err
 	}
-	for _, m := range Diff(before, after) {
-		l.ChangedAt[m.Range] = version
+	for rng := range token.RangeID(token.Ranges) {
+		if differs(before, after, rng) {
+			l.ChangedAt[rng] = version
+		}
 	}
 	return nil
 }

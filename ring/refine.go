@@ -1,6 +1,7 @@
 package ring
 
 import (
+	"math"
 	"math/rand/v2"
 	"slices"
 
@@ -21,34 +22,55 @@ const (
 	unit = 256
 )
 
-// refine makes the owner table after a join out of the one before and the
-// library's proposal. Members beyond len(before's) are new; owners has an owner for
-// each range among the old. First every member gets its quota of ranges, by moves
-// towards those that are short of theirs: those that the proposal agrees with, then
-// others. Then moved ranges are exchanged for others as long as that brings replica
-// counts closer to the shares or moves fewer replicas. A random search, seeded, so
-// that the same change gives the same table everywhere.
-func refine(members []Member, old int, owners, proposal []uint16, p Placement, seed uint64) []uint16 {
-	random := rand.New(rand.NewPCG(seed, uint64(len(members))))
-	share := shares(members, p)
+// refinement is what refine works on. Indexes are into members, the first old of
+// which are not new.
+type refinement struct {
+	members   []Member
+	old       int
+	owners    []uint16   // before; nobody: its owner leaves
+	before    [][]uint16 // replicas of each range before, nobody for those that leave
+	proposal  []uint16   // of the library
+	placement Placement
+	seed      uint64
+	single    bool // no range may gain more than one replica, if that can be
+}
+
+// nobody is no member.
+const nobody = math.MaxUint16
+
+// refine makes the owner table after a change out of the one before and the
+// library's proposal. First every member gets its quota of ranges: those that nobody
+// owns any more go to members that are short of theirs, and ranges of others to new
+// ones, where the proposal agrees or else anywhere. Then moved ranges are exchanged
+// for others as long as that brings replica counts closer to the shares or moves
+// fewer replicas. A random search, seeded, so that the same change gives the same
+// table everywhere.
+func refine(r refinement) []uint16 {
+	random := rand.New(rand.NewPCG(r.seed, uint64(len(r.members))))
+	share := shares(r.members, r.placement)
 	s := &search{
-		before: owners, owners: slices.Clone(owners), old: old, share: make([]int, len(members)), owns: make([]int, len(members)),
+		before: r.owners, owners: slices.Clone(r.owners), old: r.old, share: make([]int, len(r.members)), owns: make([]int, len(r.members)),
+		setsBefore: r.before,
 	}
 	for i, v := range share {
 		s.share[i] = int(v * unit)
 	}
-	for _, o := range owners {
-		s.owns[o]++
+	for _, o := range r.owners {
+		if o != nobody {
+			s.owns[o]++
+		}
 	}
 	s.quota = quotas(share, s.owns)
-	s.setsBefore = replicaSets(newWalker(members[:old], owners, p))
-	s.fill(proposal, random)
-	s.start(newWalker(members, s.owners, p))
+	s.fill(r.proposal, random)
+	s.start(newWalker(r.members, s.owners, r.placement, func(int) bool { return true }))
 	for range refineTries {
 		if s.cost <= len(s.share)*unit*unit {
 			break // within a replica of the shares, on average, and nothing moved aside
 		}
 		s.try(random)
+	}
+	if r.single {
+		s.separate()
 	}
 	return s.owners
 }
@@ -106,10 +128,12 @@ func (s *search) fill(proposal []uint16, random *rand.Rand) {
 // give moves a range, if its owner can spare it.
 func (s *search) give(rng int, to uint16) {
 	from := s.owners[rng]
-	if s.owns[from] <= s.quota[from] {
-		return
+	if from != nobody {
+		if s.owns[from] <= s.quota[from] {
+			return
+		}
+		s.owns[from]--
 	}
-	s.owns[from]--
 	s.owns[to]++
 	s.owners[rng] = to
 	s.moved = append(s.moved, rng)
@@ -205,4 +229,60 @@ func (s *search) rewalk(rng int) {
 		s.sets[r] = append(s.sets[r][:0], s.scratch...)
 		s.count(r, 1)
 	}
+}
+
+// gained counts the replicas that a range gains.
+func (s *search) gained(rng int) (n int) {
+	for _, m := range s.sets[rng] {
+		if !slices.Contains(s.setsBefore[rng], m) {
+			n++
+		}
+	}
+	return n
+}
+
+// excess is how many replicas ranges gain beyond one each, among those whose walk
+// comes past a range.
+func (s *search) excess(rng int) (n int) {
+	for distance := range s.back {
+		r := (rng - distance + len(s.owners)) % len(s.owners)
+		if s.reach[r] > distance {
+			n += max(0, s.gained(r)-1)
+		}
+	}
+	return n
+}
+
+// separate gives ranges to other owners where a range would gain more than one
+// replica, as far as that helps; it costs a little evenness.
+func (s *search) separate() {
+	for rng := range s.sets {
+		for distance := 0; s.gained(rng) > 1 && distance < s.reach[rng]; distance++ {
+			s.reassign((rng + distance) % len(s.owners))
+		}
+	}
+}
+
+// reassign gives a range to whom it leaves the least excess with, who owned it
+// before if that is as good.
+func (s *search) reassign(rng int) {
+	best, least := s.owners[rng], math.MaxInt
+	options := []uint16{s.before[rng]}
+	if s.before[rng] == nobody {
+		options = options[:0]
+		for m := range s.share {
+			options = append(options, uint16(m))
+		}
+	}
+	for _, m := range append(options, s.owners[rng]) {
+		s.owners[rng] = m
+		back := s.back
+		s.rewalk(rng)
+		if n := s.excess(rng); n < least {
+			best, least = m, n
+		}
+		s.back = max(s.back, back)
+	}
+	s.owners[rng] = best
+	s.rewalk(rng)
 }

@@ -75,10 +75,16 @@ type dcRule struct {
 	repeats  int // replicas that must share a zone with another
 }
 
-func newWalker(members []Member, owners []uint16, p Placement) *walker {
+// newWalker counts as nodes only the members that are in, by index; the owners are
+// among them.
+func newWalker(members []Member, owners []uint16, p Placement, in func(int) bool) *walker {
 	w := &walker{members: members, owners: owners, simple: p.Strategy == SimpleStrategy, taken: make([]bool, len(members))}
 	if w.simple {
-		w.need = min(p.Factor(), len(members))
+		for i := range members {
+			if in(i) && w.need < p.Factor() {
+				w.need++
+			}
+		}
 		return w
 	}
 	zoneNumber := map[[2]string]int{}
@@ -86,7 +92,10 @@ func newWalker(members []Member, owners []uint16, p Placement) *walker {
 	names := slices.Sorted(maps.Keys(p.Factors))
 	nodes, zones := make([]int, len(names)), make([]int, len(names))
 	for i, m := range members {
-		w.dcOf[i] = slices.Index(names, m.Datacenter)
+		if w.dcOf[i] = slices.Index(names, m.Datacenter); !in(i) {
+			w.dcOf[i] = -1
+			continue
+		}
 		zone := [2]string{m.Datacenter, m.Zone}
 		n, known := zoneNumber[zone]
 		if !known {
