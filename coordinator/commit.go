@@ -22,10 +22,12 @@ type group struct {
 	token   token.Token
 
 	placement int
+	now       int      // if its range changes: how many of the members are replicas of now
+	target    []uint16 // and who is one of the target; else nil
 	holders   []uint16 // by replica: the member that holds the group for it, or nobody; nil: none does
 
 	mu      sync.Mutex // guards the fields below once the group is sent
-	tracker quorum.Tracker
+	tracker quorum.Joint
 	codes   []int16 // by replica: its verdict's code, or one of the below
 	detail  string
 	newer   uint64 // the newest catalog version that a replica told of
@@ -44,13 +46,30 @@ const (
 func (g *group) fill(w *Write, first, next int, entries []byte) {
 	r := &w.rows[w.order[first]]
 	g.w, g.table, g.token, g.placement = w, r.table, r.token, r.placement
-	g.members = w.view.Ring.Replicas(r.placement, r.token.Range())
+	g.members = w.view.Ring.Writers(r.placement, r.token.Range())
+	if w.view.Ring.Changes(r.placement, r.token.Range()) {
+		g.now, g.target = len(w.view.Ring.Now(r.placement, r.token.Range())), w.view.Ring.Target(r.placement, r.token.Range())
+	}
 	g.wire = transport.Group{Version: w.view.Version, Born: w.born, Count: next - first, Entries: entries}
 	start := len(w.codes)
 	for range g.members {
 		w.codes = append(w.codes, codeDead)
 	}
 	g.codes = w.codes[start:len(w.codes):len(w.codes)]
+}
+
+// sides says among which replicas one counts.
+func (g *group) sides(tag uint32) (of quorum.Sides) {
+	if g.target == nil {
+		return quorum.Now
+	}
+	if int(tag) < g.now {
+		of = quorum.Now
+	}
+	if slices.Contains(g.target, g.members[tag]) {
+		of |= quorum.Then
+	}
+	return of
 }
 
 // Done hears the verdict of a replica, or of the node that holds the group for it.
@@ -61,7 +80,7 @@ func (g *group) Done(tag uint32, v transport.Verdict) {
 	}
 	g.mu.Lock()
 	before := g.tracker.Outcome()
-	after := g.tracker.Add(v.Code)
+	after := g.tracker.Add(v.Code, g.sides(tag))
 	if g.codes[tag] == codeHolding && v.Code == transport.OK {
 		g.codes[tag] = codeHinted
 	} else {
@@ -162,18 +181,37 @@ func (w *Write) prepare(g *group) (asked int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	for _, member := range g.members {
-		if w.alive(member) {
-			asked++
+	needThen := 0
+	if g.target != nil {
+		if needThen, err = w.opts.Level.Need(w.view.Ring.FactorThen(g.placement)); err != nil {
+			return 0, err
 		}
 	}
-	if asked < need {
-		asked += w.findHolders(g, need-asked)
+	alive, then := 0, 0
+	for tag, member := range g.members {
+		if w.alive(member) {
+			asked++
+			g.count(uint32(tag), &alive, &then)
+		}
 	}
-	if asked < need {
-		return 0, &UnavailableError{Need: need, Alive: asked}
+	if alive < need || then < needThen {
+		asked += w.findHolders(g, need-alive, needThen-then)
+		for tag := range g.holders {
+			if g.holders[tag] != nobody {
+				g.count(uint32(tag), &alive, &then)
+			}
+		}
 	}
-	g.tracker = quorum.NewTracker(need, asked)
+	switch {
+	case alive < need:
+		return 0, &UnavailableError{Need: need, Alive: alive}
+	case then < needThen:
+		return 0, &UnavailableError{Need: needThen, Alive: then, Detail: "among the replicas that the range is being moved to"}
+	}
+	g.tracker = quorum.NewJoint(need, alive)
+	if g.target != nil {
+		g.tracker.Changing(needThen, then)
+	}
 	for tag, member := range g.members {
 		if w.members[member] > 0 {
 			g.codes[tag] = codePending
@@ -185,6 +223,17 @@ func (w *Write) prepare(g *group) (asked int, err error) {
 		}
 	}
 	return asked, nil
+}
+
+// count adds a replica to those that can be reached, among which it counts.
+func (g *group) count(tag uint32, now, then *int) {
+	of := g.sides(tag)
+	if of&quorum.Now != 0 {
+		*now++
+	}
+	if of&quorum.Then != 0 {
+		*then++
+	}
 }
 
 // alive reports whether a member may be asked; the write asks once.
@@ -225,7 +274,7 @@ func (w *Write) report() {
 		g, r := &w.groups[i], &w.result.groups[i]
 		if r.Err == nil {
 			g.mu.Lock()
-			r.Acks = int(g.tracker.Acks)
+			r.Acks = g.tracker.Acks()
 			r.Err = g.tracker.Err(true, g.table, g.detail)
 			g.mu.Unlock()
 		}

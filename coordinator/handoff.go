@@ -28,11 +28,13 @@ func (c *Coordinator) keep(target ring.NodeID, g *transport.Group) {
 	}
 }
 
-// findHolders finds up to want live nodes that will hold the group for replicas
-// that are not alive, and count towards its level: for sloppy writes the next
-// nodes of the walk (Dynamo, section 4.6), for level any this one.
-func (w *Write) findHolders(g *group, want int) (found int) {
+// findHolders finds live nodes that will hold the group for replicas that are not
+// alive, up to as many as are wanted now and in the target, and count towards its
+// level: for sloppy writes the next nodes of the walk (Dynamo, section 4.6), for
+// level any this one. It returns how many it found.
+func (w *Write) findHolders(g *group, now, then int) (found int) {
 	var holders []uint16
+	want := max(now, 0) + max(then, 0)
 	switch {
 	case w.c.env.Hints == nil:
 		return 0
@@ -48,10 +50,15 @@ func (w *Write) findHolders(g *group, want int) (found int) {
 	}
 	g.holders = slices.Repeat([]uint16{nobody}, len(g.members))
 	for tag, member := range g.members {
-		if found < len(holders) && w.members[member] < 0 {
-			g.holders[tag] = holders[found]
-			found++
+		of := g.sides(uint32(tag))
+		if found == len(holders) || w.members[member] > 0 || (of&quorum.Now == 0 || now <= 0) && (of&quorum.Then == 0 || then <= 0) {
+			continue
 		}
+		g.holders[tag] = holders[found]
+		found++
+		left, leftThen := 0, 0
+		g.count(uint32(tag), &left, &leftThen)
+		now, then = now-left, then-leftThen
 	}
 	return found
 }

@@ -42,7 +42,7 @@ func (c *Coordinator) newReader(ctx context.Context, view *schema.View, req *Rea
 	if req.Options.Level == Any {
 		return nil, &LevelError{Level: Any.String(), Reason: "is for writes only: a hint cannot be read"}
 	}
-	need, err := req.Options.Level.Need(view.Ring.Factor(req.Table.Placement))
+	need, err := req.Options.Level.Need(view.Ring.ReadFactor(req.Table.Placement))
 	if err != nil {
 		return nil, err
 	}

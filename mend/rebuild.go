@@ -119,7 +119,7 @@ func (r *Rebuild) others(v *schema.View, id token.RangeID) (all []other) {
 			continue
 		}
 		seen[t.Placement] = true
-		for _, m := range v.Ring.Replicas(t.Placement, id) {
+		for _, m := range v.Ring.Writers(t.Placement, id) {
 			if m != self {
 				all = append(all, other{t.Keyspace, v.Ring.Member(m).ID})
 			}

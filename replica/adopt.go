@@ -20,6 +20,9 @@ func (r *Replica) Adopt(ctx context.Context, v *schema.View) error {
 		return fmt.Errorf("replica: adopt catalog version %d: %w", v.Version, ctx.Err())
 	}
 	if v.Newer(r.adopted.Load()) {
+		if err := r.takeOver(ctx, v); err != nil {
+			return fmt.Errorf("replica: adopt catalog version %d: %w", v.Version, err)
+		}
 		if err := r.switchTo(ctx, v); err != nil {
 			return fmt.Errorf("replica: adopt catalog version %d: %w", v.Version, err)
 		}

@@ -21,15 +21,22 @@ const fenceKey = "replica/fence"
 // RaiseFence has groups that were born at or below a timestamp refused from now on,
 // for good: what they carry is here already, or anti-entropy brings it. When it
 // returns, that is on disk, and whatever such groups have stored can be read. A
-// lower fence changes nothing.
+// lower fence changes nothing, nor does any while a change of the layout is on its
+// way: no purge point may rise above what nodes that join are told to refuse.
 func (r *Replica) RaiseFence(ctx context.Context, to hlc.Timestamp) error {
+	return r.raiseFence(ctx, to, false)
+}
+
+// raiseFence is RaiseFence, or for a node that joins.
+func (r *Replica) raiseFence(ctx context.Context, to hlc.Timestamp, joining bool) error {
 	select {
 	case r.raising <- struct{}{}:
 		defer func() { <-r.raising }()
 	case <-ctx.Done():
 		return fmt.Errorf("replica: raise the fence: %w", ctx.Err())
 	}
-	if to <= r.Fence() {
+	v := r.adopted.Load()
+	if frozen := v != nil && v.Ring.Change() != nil && !joining; frozen || to <= r.Fence() {
 		return nil
 	}
 	if err := r.setFence(ctx, to); err != nil {

@@ -155,24 +155,7 @@ func (r *Replica) Wipe(ctx context.Context, id token.RangeID, now hlc.Timestamp)
 	for i := range states {
 		leaves[i] = states[i].Leaf
 	}
-	// First on disk: whatever happens from now on, no leaf's record is right.
-	err = r.stage(ctx, r.engine.CommitterOf(id), func(b *storage.Batch, m *marks) {
-		for _, l := range leaves {
-			m.touch(b, m.set(leafGroup{l.Table, l.Space, l.Window}), l.Range)
-		}
-	})
-	if err != nil {
-		return fmt.Errorf("replica: wipe range %d: %w", id, err)
-	}
-	for range wipeTries {
-		if err = r.cutLeaves(ctx, leaves); !errors.Is(err, storage.ErrCorrupt) {
-			break
-		}
-		if damage := r.cutDamage(ctx, id, leaves); damage != nil {
-			return fmt.Errorf("replica: wipe range %d: %w", id, damage)
-		}
-	}
-	if err != nil {
+	if _, err := r.removeLeaves(ctx, id, leaves); err != nil {
 		return fmt.Errorf("replica: wipe range %d: %w", id, err)
 	}
 	return r.changeQuarantine(func(ranges map[token.RangeID]Quarantined) {
@@ -180,6 +163,36 @@ func (r *Replica) Wipe(ctx context.Context, id token.RangeID, now hlc.Timestamp)
 		q.Wiped = now
 		ranges[id] = q
 	})
+}
+
+// removeLeaves removes leaves of a range, readable or not. What it returns keeps
+// those as empty that are not written meanwhile.
+func (r *Replica) removeLeaves(ctx context.Context, id token.RangeID, leaves []record.Leaf) (cuts []record.LeafCut, err error) {
+	// First on disk: whatever happens from now on, no leaf's record is right.
+	err = r.stage(ctx, r.engine.CommitterOf(id), func(b *storage.Batch, m *marks) {
+		for _, l := range leaves {
+			m.touch(b, m.set(leafGroup{l.Table, l.Space, l.Window}), l.Range)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range leaves {
+		ticket, err := r.CutLeaf(ctx, l)
+		if err != nil {
+			return nil, err
+		}
+		cuts = append(cuts, record.LeafCut{Leaf: l, Ticket: ticket})
+	}
+	for range wipeTries {
+		if err = r.cutLeaves(ctx, leaves); !errors.Is(err, storage.ErrCorrupt) {
+			return cuts, err
+		}
+		if damage := r.cutDamage(ctx, id, leaves); damage != nil {
+			return nil, damage
+		}
+	}
+	return nil, err
 }
 
 // cutLeaves removes leaves, between two batches of every committer.

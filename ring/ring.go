@@ -224,6 +224,14 @@ func (r *Ring) Placements() int { return len(r.tables) }
 // also while fewer members exist.
 func (r *Ring) Factor(placement int) int { return r.tables[placement].factor }
 
+// ReadFactor is the number of replicas that reads count: that of Replicas.
+func (r *Ring) ReadFactor(placement int) int {
+	if r.change != nil && r.change.Phase == Flipped {
+		return r.tables[placement].factorThen
+	}
+	return r.tables[placement].factor
+}
+
 // FactorThen is Factor after the change on its way.
 func (r *Ring) FactorThen(placement int) int { return r.tables[placement].factorThen }
 
@@ -231,6 +239,11 @@ func (r *Ring) FactorThen(placement int) int { return r.tables[placement].factor
 // is becoming one.
 func (r *Ring) Holds(placement int, rng token.RangeID, member uint16) bool {
 	return slices.Contains(r.tables[placement].writes[rng], member)
+}
+
+// Outgoing reports whether a member is a replica of a range now and not in the target.
+func (r *Ring) Outgoing(placement int, rng token.RangeID, member uint16) bool {
+	return slices.Contains(r.tables[placement].now[rng], member) && !slices.Contains(r.tables[placement].target[rng], member)
 }
 
 // ChangedAt is the last version that touched the replicas of a range.

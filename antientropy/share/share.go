@@ -76,7 +76,7 @@ func With(v *schema.View, self, other ring.NodeID) (targets []message.Target) {
 
 // Others lists the other replicas of a target that a node is a replica of.
 func Others(v *schema.View, t message.Target, self ring.NodeID) (others []ring.NodeID) {
-	for _, m := range v.Ring.Replicas(t.Placement, t.ID) {
+	for _, m := range v.Ring.Writers(t.Placement, t.ID) {
 		if id := v.Ring.Member(m).ID; id != self {
 			others = append(others, id)
 		}

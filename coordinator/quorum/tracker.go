@@ -83,3 +83,72 @@ func (t *Tracker) Err(write bool, table uint32, detail string) error {
 	}
 	return &UnavailableError{Need: need, Alive: int(t.replicas - t.failures), Sent: true, Detail: detail}
 }
+
+// Sides says to which of the two sets of replicas of a changing range a replica
+// belongs: those of now, those of the target, or both.
+type Sides uint8
+
+// The sides.
+const (
+	Now Sides = 1 << iota
+	Then
+)
+
+// Joint counts a write. While its range changes owners, the level must be reached
+// among the replicas of now and, separately, among those of the target. It is a
+// value, changed by its methods only.
+type Joint struct {
+	now, then Tracker
+	changing  bool
+}
+
+// NewJoint begins to count a write of a range that does not change.
+func NewJoint(need, alive int) Joint { return Joint{now: NewTracker(need, alive)} }
+
+// Changing adds the count among the replicas of the target.
+func (j *Joint) Changing(need, alive int) {
+	j.then, j.changing = NewTracker(need, alive), true
+}
+
+// Add counts one replica's answer and returns what is known then.
+func (j *Joint) Add(code transport.Code, of Sides) Outcome {
+	if of&Now != 0 {
+		j.now.Add(code)
+	}
+	if j.changing && of&Then != 0 {
+		j.then.Add(code)
+	}
+	return j.Outcome()
+}
+
+// Outcome is reached when it is on both sides, and otherwise the worse of both.
+func (j *Joint) Outcome() Outcome {
+	a := j.now.Outcome()
+	if !j.changing || a == Refused || a == Impossible {
+		return a
+	}
+	if b := j.then.Outcome(); b != Reached {
+		return b
+	}
+	return a
+}
+
+// Acks counts the acknowledgements of the side that has fewer of those it needs.
+func (j *Joint) Acks() int { return int(j.worse().Acks) }
+
+// Retry is Tracker.Retry of either side.
+func (j *Joint) Retry() bool {
+	return j.Outcome() != Reached && (j.now.stale > 0 || j.changing && j.then.stale > 0)
+}
+
+// Err is Tracker.Err of the side that was not reached.
+func (j *Joint) Err(write bool, table uint32, detail string) error {
+	return j.worse().Err(write, table, detail)
+}
+
+func (j *Joint) worse() *Tracker {
+	if j.changing && j.now.Outcome() == Reached {
+		return &j.then
+	}
+	return &j.now
+}

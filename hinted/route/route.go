@@ -124,8 +124,11 @@ func (r *Router) locate(key []byte) (table *schema.TableView, id token.RangeID, 
 	return r.view.Table(number), t.Range(), ok
 }
 
+// holds reports whether the target can be given a row alone. While its range moves
+// away from it, that may be after its content was taken over.
 func (r *Router) holds(table *schema.TableView, id token.RangeID) bool {
-	return r.member && r.view.Ring.Holds(table.Placement, id, r.index)
+	return r.member && r.view.Ring.Holds(table.Placement, id, r.index) &&
+		!(r.all && r.view.Ring.Outgoing(table.Placement, id, r.index))
 }
 
 // add puts a row to those that go to a set.
