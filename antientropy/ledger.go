@@ -43,6 +43,12 @@ func (a *AntiEntropy) Verified(keyspace string, id token.RangeID, peer ring.Node
 	return a.ledger.Verified(ledger.Key{Keyspace: keyspace, Peer: peer}, id)
 }
 
+// VerifiedBy reports whether a range of a keyspace was verified with a peer since its
+// replicas last changed, once this node compares by a view.
+func (a *AntiEntropy) VerifiedBy(v *schema.View, keyspace string, id token.RangeID, peer ring.NodeID) bool {
+	return a.ledger.VerifiedBy(ledger.Key{Keyspace: keyspace, Peer: peer}, id, v)
+}
+
 // PurgePoint is purge.Keeper's Point.
 func (a *AntiEntropy) PurgePoint(keyspace string, id token.RangeID) int64 {
 	return a.purge.Point(keyspace, id)

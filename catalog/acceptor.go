@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"github.com/dunlindb/dunlin/catalog/document"
 	"github.com/dunlindb/dunlin/paxos"
 	"github.com/dunlindb/dunlin/transport"
 )
@@ -54,11 +55,11 @@ func (c *Catalog) vote(ctx context.Context, kind string, req *ballotRequest) (*b
 		return answer, nil
 	case req.Previous != cur.hash:
 		c.metrics.conflicts.Inc()
-		return nil, invalidf("version %d was asked to follow document %s, but here version %d is %s: agreement was broken",
+		return nil, document.Invalidf("version %d was asked to follow document %s, but here version %d is %s: agreement was broken",
 			req.Version, req.Previous, cur.doc.Version, cur.hash)
 	}
 	if me, ok := cur.doc.Member(c.self); !ok || !me.Voter {
-		return nil, invalidf("node %s has no vote on version %d", c.self, req.Version)
+		return nil, document.Invalidf("node %s has no vote on version %d", c.self, req.Version)
 	}
 	record := c.acceptor
 	if record.Generation != req.Generation || record.Version != req.Version {
@@ -87,11 +88,11 @@ func (r *acceptorRecord) step(kind string, req *ballotRequest, cur *edition, ans
 	if err != nil {
 		return false, err
 	}
-	if err := cur.doc.checkSuccessor(proposed.doc); err != nil {
+	if err := cur.doc.CheckSuccessor(proposed.doc); err != nil {
 		return false, err
 	}
 	if proposed.doc.Previous != cur.hash {
-		return false, invalidf("the document proposed as version %d does not name its predecessor", req.Version)
+		return false, document.Invalidf("the document proposed as version %d does not name its predecessor", req.Version)
 	}
 	next, accepted := r.State.Accept(req.Ballot, req.Value)
 	r.State, answer.Accepted = next, &accepted

@@ -147,6 +147,9 @@ func (c *Catalog) admit(h transport.Hello) error {
 		return err
 	}
 	if _, ok := cur.doc.Member(h.Node); !ok {
+		if r, removed := cur.doc.WasRemoved(h.Node); removed {
+			return &GoneError{Kind: r.Kind, Version: r.Version}
+		}
 		if h.Version > cur.doc.Version {
 			c.Learn(h.Node, h.Version) // it may be a member by a document that we lack
 		}
@@ -192,6 +195,8 @@ func (c *Catalog) refused(h transport.Hello, err error) {
 	switch e := err.(type) {
 	case *RefusedError:
 		reason = e.Reason
+	case *GoneError:
+		reason = "removed"
 	case *ForeignError:
 		reason = "cluster"
 	default:

@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+
+	"github.com/dunlindb/dunlin/catalog/document"
 )
 
 // adopt takes a decided document, unless this node has it or a later one: makes it
@@ -30,13 +32,13 @@ func (c *Catalog) adopt(ctx context.Context, raw []byte) error {
 		}
 	}
 	if _, ok := next.doc.Member(c.self); !ok {
-		return &RefusedError{Node: c.self.String(), Reason: "unknown",
-			Detail: fmt.Sprintf("version %d of the catalog does not have it as a member", next.doc.Version)}
+		return c.leave(next)
 	}
 	if err := c.env.Meta.Set(documentKey, raw); err != nil {
 		return fmt.Errorf("catalog: store version %d: %w", next.doc.Version, err)
 	}
 	c.durable.Store(next)
+	c.previous.Store(cur)
 	if err := c.env.OnAdopt(next.view); err != nil {
 		return fmt.Errorf("catalog: adopt version %d: %w", next.doc.Version, err)
 	}
@@ -48,6 +50,35 @@ func (c *Catalog) adopt(ctx context.Context, raw []byte) error {
 	return nil
 }
 
+// leave ends the node's membership, by a document that does not have it.
+func (c *Catalog) leave(next *edition) error {
+	refused := &RefusedError{Node: c.self.String(), Reason: "unknown",
+		Detail: fmt.Sprintf("version %d of the catalog does not have it as a member", next.doc.Version)}
+	if c.current.Load() == nil {
+		return refused
+	}
+	// On disk, so that it does not serve by an old one after a restart.
+	if err := c.env.Meta.Set(documentKey, next.raw); err != nil {
+		return fmt.Errorf("catalog: store version %d: %w", next.doc.Version, err)
+	}
+	gone := &GoneError{Version: next.doc.Version}
+	if r, ok := next.doc.WasRemoved(c.self); ok {
+		gone.Kind = r.Kind
+	} else if err := c.env.Meta.Set(abortedKey, []byte{1}); err != nil {
+		return fmt.Errorf("catalog: note that joining was aborted: %w", err)
+	}
+	c.end(gone)
+	return refused
+}
+
+// end tells the node that it is no member any more.
+func (c *Catalog) end(why *GoneError) {
+	if c.env.OnGone != nil && c.gone.CompareAndSwap(false, true) {
+		c.log.Warn("this node is no member of the cluster any more", "error", why)
+		c.env.OnGone(why)
+	}
+}
+
 // agree checks that a document which is not newer does not contradict ours.
 func (c *Catalog) agree(cur, other *edition) error {
 	if other.doc.Generation != cur.doc.Generation || other.doc.Version != cur.doc.Version || other.hash == cur.hash {
@@ -56,5 +87,5 @@ func (c *Catalog) agree(cur, other *edition) error {
 	c.metrics.conflicts.Inc()
 	c.log.Error("two different catalog documents have one version: agreement was broken",
 		"version", cur.doc.Version, "ours", cur.hash.String(), "theirs", other.hash.String())
-	return invalidf("two different documents have version %d: %s here, %s there", cur.doc.Version, cur.hash, other.hash)
+	return document.Invalidf("two different documents have version %d: %s here, %s there", cur.doc.Version, cur.hash, other.hash)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/dunlindb/dunlin/catalog/document"
 	"github.com/dunlindb/dunlin/hlc"
 	"github.com/dunlindb/dunlin/ring"
 	"github.com/dunlindb/dunlin/schema"
@@ -51,7 +52,10 @@ type Env struct {
 	// a time, in rising order. It is not called for the document found on disk by
 	// Open: the node begins with View. When it fails the document is adopted
 	// again at the next occasion.
-	OnAdopt    func(*schema.View) error
+	OnAdopt func(*schema.View) error
+	// OnGone hears, once, that this node is no member any more, with a *GoneError. It
+	// must not wait for the catalog. It may be nil.
+	OnGone     func(error)
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 }
@@ -73,6 +77,7 @@ const (
 	nodeKey     = "catalog/node"      // this node's UUID, as text
 	documentKey = "catalog/document"  // the adopted document, as decided
 	acceptorKey = "catalog/acceptor"  // acceptorRecord
+	abortedKey  = "catalog/aborted"   // its presence: the joining of this node was once aborted
 	peerPrefix  = "catalog/identity/" // + UUID: Identity last heard of a peer
 )
 
@@ -103,6 +108,9 @@ type Catalog struct {
 
 	current atomic.Pointer[edition] // what the node serves by
 	durable atomic.Pointer[edition] // what is on disk: current, or the one that OnAdopt is at
+	// previous is the edition before; its members hear of the current one too.
+	previous atomic.Pointer[edition]
+	gone     atomic.Bool
 
 	proposing slot // one proposal of this node at a time
 	adopting  slot // guards the move from one edition to the next
@@ -180,16 +188,31 @@ func (c *Catalog) loadDocument() error {
 		return fmt.Errorf("catalog: the document on disk: %w", err)
 	}
 	me, ok := e.doc.Member(c.self)
+	if r, removed := e.doc.WasRemoved(c.self); !ok && removed {
+		return &GoneError{Kind: r.Kind, Version: r.Version}
+	}
+	if _, aborted, err := c.env.Meta.Get(abortedKey); !ok && err == nil && aborted {
+		c.log.Info("this node's joining was aborted: it may join again", "cluster", e.doc.Name, "version", e.doc.Version)
+		return nil
+	}
 	if !ok {
 		return fmt.Errorf("catalog: the document on disk, of cluster %s, does not have this node %s as a member", e.doc.Cluster, c.self)
 	}
-	if me.Zone != c.cfg.Zone || me.Datacenter != c.cfg.Datacenter {
-		return fmt.Errorf("catalog: this node is configured for zone %q in datacenter %q but joined in zone %q of %q: "+
-			"changing them would move data, which is not available yet", c.cfg.Zone, c.cfg.Datacenter, me.Zone, me.Datacenter)
+	if zone := zoneOf(e.doc, me); zone != c.cfg.Zone || me.Datacenter != c.cfg.Datacenter {
+		return fmt.Errorf("catalog: this node is configured for zone %q in datacenter %q but is a member in zone %q of %q: "+
+			"set zone and datacenter to that, or change the zone with: dunlin node zone %s %s", c.cfg.Zone, c.cfg.Datacenter, zone, me.Datacenter, c.self, c.cfg.Zone)
 	}
 	c.durable.Store(e)
 	c.current.Store(e)
 	return nil
+}
+
+// zoneOf is the zone that a member is in or on its way to.
+func zoneOf(d *Document, m ring.Member) string {
+	if c := d.Layout.Change; c != nil && c.Zones[m.ID] != "" {
+		return c.Zones[m.ID]
+	}
+	return m.Zone
 }
 
 func (c *Catalog) loadAcceptor() error {
@@ -299,8 +322,10 @@ func (c *Catalog) handle(ctx context.Context, from transport.Hello, kind string,
 		return nil, c.handleLearn(ctx, from, body)
 	case callJoin:
 		return c.handleJoin(ctx, from, body)
+	case callRecover:
+		return nil, c.handleRecover(ctx, from, body)
 	}
-	return nil, invalidf("there is no call %q", kind)
+	return nil, document.Invalidf("there is no call %q", kind)
 }
 
 // bounded gives a context a deadline unless it has one.

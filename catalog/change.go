@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/dunlindb/dunlin/ring"
+	"github.com/dunlindb/dunlin/catalog/document"
 	"github.com/dunlindb/dunlin/schema"
 )
 
@@ -22,34 +22,12 @@ func (c *Catalog) Seal(ctx context.Context) error {
 		if d.Sealed {
 			return d, ErrUnchanged
 		}
-		if err := checkMembers(&d); err != nil {
+		if err := d.CheckMembers(); err != nil {
 			return d, err
 		}
 		d.Sealed = true
 		return d, nil
 	})
-}
-
-// checkMembers wants enough members for every keyspace's replicas.
-func checkMembers(d *Document) error {
-	in := map[string]int{}
-	for _, m := range d.Layout.Members {
-		in[m.Datacenter]++
-	}
-	for _, k := range d.Schema.Keyspaces {
-		if k.Replication.Strategy == ring.SimpleStrategy {
-			if n, factor := len(d.Layout.Members), k.Replication.Factor(); n < factor {
-				return &TooFewMembersError{Keyspace: k.Name, Members: n, Factor: factor}
-			}
-			continue
-		}
-		for dc, factor := range k.Replication.Factors {
-			if in[dc] < factor {
-				return &TooFewMembersError{Keyspace: k.Name, Datacenter: dc, Members: in[dc], Factor: factor}
-			}
-		}
-	}
-	return nil
 }
 
 // SetTable changes settings of a table, "keyspace.table". What a retention has
@@ -121,7 +99,7 @@ func (c *Catalog) proposeAddresses(ctx context.Context) error {
 		if !ok || me.Addresses == c.cfg.Addresses {
 			return d, ErrUnchanged
 		}
-		if err := checkFree(&d, c.member()); err != nil {
+		if err := document.CheckFree(&d, c.member()); err != nil {
 			return d, err
 		}
 		var err error

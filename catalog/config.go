@@ -3,9 +3,9 @@ package catalog
 import (
 	"errors"
 	"fmt"
-	"net"
 	"time"
 
+	"github.com/dunlindb/dunlin/catalog/document"
 	"github.com/dunlindb/dunlin/ring"
 )
 
@@ -53,23 +53,20 @@ func DefaultConfig() Config {
 	}
 }
 
-// nameMax bounds the names of clusters, zones and datacenters, in bytes.
-const nameMax = 255
-
 // Validate reports every bad setting.
 func (c Config) Validate() error {
 	var errs []error
 	for _, s := range []struct{ what, value string }{
 		{"name", c.Name}, {"zone", c.Zone}, {"datacenter", c.Datacenter},
 	} {
-		if s.value == "" || len(s.value) > nameMax {
-			errs = append(errs, fmt.Errorf("catalog: %s has %d bytes: give 1 to %d", s.what, len(s.value), nameMax))
+		if s.value == "" || len(s.value) > document.NameMax {
+			errs = append(errs, fmt.Errorf("catalog: %s has %d bytes: give 1 to %d", s.what, len(s.value), document.NameMax))
 		}
 	}
 	if c.ReplicationFactor < 1 || c.ReplicationFactor > ring.FactorMax {
 		errs = append(errs, fmt.Errorf("catalog: replication factor is %d: give 1 to %d", c.ReplicationFactor, ring.FactorMax))
 	}
-	if err := checkAddresses(c.Addresses); err != nil {
+	if err := document.CheckAddresses(c.Addresses); err != nil {
 		errs = append(errs, fmt.Errorf("catalog: %w", err))
 	}
 	for _, d := range []struct {
@@ -87,17 +84,4 @@ func (c Config) Validate() error {
 		errs = append(errs, fmt.Errorf("catalog: back-off is %s to %s: give an ascending range", c.BackoffMin, c.BackoffMax))
 	}
 	return errors.Join(errs...)
-}
-
-// checkAddresses wants host:port in each address.
-func checkAddresses(a ring.Addresses) error {
-	for _, s := range []struct{ what, address string }{
-		{"internode", a.Internode}, {"gossip", a.Gossip}, {"http", a.HTTP}, {"admin", a.Admin},
-	} {
-		host, port, err := net.SplitHostPort(s.address)
-		if err != nil || host == "" || port == "" || len(s.address) > nameMax {
-			return fmt.Errorf("%s address is %q: give host:port", s.what, s.address)
-		}
-	}
-	return nil
 }

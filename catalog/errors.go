@@ -4,12 +4,25 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/dunlindb/dunlin/catalog/document"
 	"github.com/dunlindb/dunlin/transport"
+)
+
+// Wanted reports whether the node was taken out in good order, or not taken in: then
+// its end is no failure.
+func (e *GoneError) Wanted() bool { return e.Kind == "" || e.Kind == document.KindDecommission }
+
+// The errors about documents.
+type (
+	TooFewMembersError = document.TooFewMembersError
+	ConflictError      = document.ConflictError
+	FormatError        = document.FormatError
+	RefusedError       = document.RefusedError
 )
 
 // ErrUnchanged is returned by a change that finds what it wants in the document
 // already; Propose then succeeds without proposing.
-var ErrUnchanged = errors.New("catalog: nothing to change")
+var ErrUnchanged = document.ErrUnchanged
 
 // ErrNoCatalog: this node is not a member of a cluster yet.
 var ErrNoCatalog = errors.New("catalog: this node is not a member of a cluster yet")
@@ -34,44 +47,19 @@ func (e *NoMajorityError) Error() string {
 // Unwrap returns why the last try failed or ended.
 func (e *NoMajorityError) Unwrap() error { return e.Cause }
 
-// TooFewMembersError: the cluster cannot be sealed, because a keyspace wants more
-// replicas than there are members.
-type TooFewMembersError struct {
-	Keyspace   string
-	Datacenter string // empty: of any
-	Members    int
-	Factor     int
+// GoneError: this node was a member and is none any more.
+type GoneError struct {
+	Kind    string // of the change that removed it; empty: its joining was aborted
+	Version uint64
 }
-
-// Error names the ways out.
-func (e *TooFewMembersError) Error() string {
-	where := "the cluster"
-	if e.Datacenter != "" {
-		where = fmt.Sprintf("datacenter %s", e.Datacenter)
-	}
-	members := "members"
-	if e.Members == 1 {
-		members = "member"
-	}
-	return fmt.Sprintf("catalog: %s has %d %s, but keyspace %s wants %d replicas there: start %d more with --join, "+
-		"or bootstrap anew with --replication-factor %d", where, e.Members, members, e.Keyspace, e.Factor, e.Factor-e.Members, max(e.Members, 1))
-}
-
-// SealedError: the cluster holds data, so a node cannot simply be added.
-type SealedError struct{}
-
-// Error says why and what is missing.
-func (*SealedError) Error() string {
-	return "catalog: the cluster has taken its first write, and a node that joins now would need data moved to it: " +
-		"rebalancing is not available yet in this version, so nodes must join before the first write"
-}
-
-// FormatError: a document was written by a newer version of Dunlin.
-type FormatError struct{ Format int }
 
 // Error says what to do.
-func (e *FormatError) Error() string {
-	return fmt.Sprintf("catalog: the catalog document has format %d, this version of dunlin reads up to %d: start a newer version", e.Format, format)
+func (e *GoneError) Error() string {
+	if e.Kind == "" {
+		return fmt.Sprintf("catalog: this node's joining was aborted (catalog version %d): start it again to join again", e.Version)
+	}
+	return fmt.Sprintf("catalog: this node was taken out of the cluster (%s, catalog version %d) and cannot come back under its identity: "+
+		"wipe its directory to join as a new node", e.Kind, e.Version)
 }
 
 // ForeignError: a document, node or data directory belongs to another cluster.
@@ -82,22 +70,11 @@ func (e *ForeignError) Error() string {
 	return fmt.Sprintf("catalog: %s belongs to cluster %s, this node to cluster %s", e.What, e.Theirs, e.Ours)
 }
 
-// RefusedError: a node may not take part under its identity.
-type RefusedError struct {
-	Node   string
-	Reason string // one word, the label of the metric
-	Detail string
-}
-
-// Error says who is refused and why.
-func (e *RefusedError) Error() string {
-	return fmt.Sprintf("catalog: node %s is refused: %s", e.Node, e.Detail)
-}
-
 // Kinds of the errors that cross to another node.
 const (
-	kindSealed  = "sealed"
+	kindGone    = "gone"
 	kindRefused = "refused"
+	kindUnknown = "unknown" // to those who ask: it is no member
 	kindInvalid = "invalid"
 	kindMember  = "not_a_member"
 	kindFailed  = "failed"
@@ -110,17 +87,19 @@ func crossing(err error) error {
 	}
 	kind := kindFailed
 	var (
-		sealed  *SealedError
+		gone    *GoneError
 		refused *RefusedError
 		foreign *ForeignError
-		invalid *invalidError
+		invalid *document.InvalidError
 		typed   *transport.ControlError
 	)
 	switch {
 	case errors.As(err, &typed):
 		return err
-	case errors.As(err, &sealed):
-		kind = kindSealed
+	case errors.As(err, &gone):
+		kind = kindGone
+	case errors.As(err, &refused) && refused.Reason == "unknown":
+		kind = kindUnknown
 	case errors.As(err, &refused), errors.As(err, &foreign):
 		kind = kindRefused
 	case errors.As(err, &invalid):
@@ -138,12 +117,5 @@ func permanent(err error) bool {
 	if !errors.As(err, &typed) {
 		return false
 	}
-	return typed.Kind == kindSealed || typed.Kind == kindRefused || typed.Kind == kindInvalid
+	return typed.Kind == kindGone || typed.Kind == kindUnknown || typed.Kind == kindRefused || typed.Kind == kindInvalid
 }
-
-// invalidError is a request or document that makes no sense.
-type invalidError struct{ reason string }
-
-func (e *invalidError) Error() string { return "catalog: " + e.reason }
-
-func invalidf(f string, args ...any) error { return &invalidError{reason: fmt.Sprintf(f, args...)} }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/dunlindb/dunlin/catalog/document"
 	"github.com/dunlindb/dunlin/ring"
 	"github.com/dunlindb/dunlin/schema"
 	"github.com/dunlindb/dunlin/transport"
@@ -28,9 +29,9 @@ func (c *Catalog) Bootstrap(ctx context.Context) error {
 		return fmt.Errorf("catalog: make the cluster's id: %w", err)
 	}
 	d := &Document{
-		Format: format, Cluster: cluster, Name: c.cfg.Name, Version: 1,
+		Format: document.Format, Cluster: cluster, Name: c.cfg.Name, Version: 1,
 		Settings:  Settings{ReplicationFactor: c.cfg.ReplicationFactor},
-		GossipKey: make([]byte, gossipKeyBytes),
+		GossipKey: make([]byte, document.GossipKeyBytes),
 		Layout:    ring.Bootstrap(c.member(), 1),
 		Schema:    schema.Builtin(c.cfg.ReplicationFactor, c.cfg.Datacenter),
 	}
@@ -40,7 +41,7 @@ func (c *Catalog) Bootstrap(ctx context.Context) error {
 	if _, err := io.ReadFull(c.env.Entropy, d.GossipKey); err != nil {
 		return fmt.Errorf("catalog: make the gossip key: %w", err)
 	}
-	raw, err := encode(d)
+	raw, err := document.Encode(d)
 	if err != nil {
 		return err
 	}
@@ -134,14 +135,11 @@ func (c *Catalog) handleJoin(ctx context.Context, from transport.Hello, body []b
 	if m, ok := cur.doc.Member(joiner.ID); ok && m.Addresses == joiner.Addresses {
 		return cur.raw, nil
 	}
-	if cur.doc.Sealed {
-		return nil, &SealedError{}
-	}
 	if err := c.identify(ctx, joiner); err != nil {
 		return nil, err
 	}
 	start := time.Now()
-	err := c.Propose(ctx, func(d Document) (Document, error) { return withMember(d, joiner) })
+	err := c.Propose(ctx, func(d Document) (Document, error) { return document.WithMember(d, joiner) })
 	if err != nil {
 		return nil, err
 	}
@@ -154,14 +152,14 @@ func (c *Catalog) handleJoin(ctx context.Context, from transport.Hello, body []b
 func (c *Catalog) checkJoiner(cur *edition, from transport.Hello, joiner ring.Member) error {
 	switch {
 	case joiner.ID == uuid.Nil || joiner.ID != from.Node:
-		return invalidf("node %s asks for the membership of node %s", from.Node, joiner.ID)
+		return document.Invalidf("node %s asks for the membership of node %s", from.Node, joiner.ID)
 	case from.Cluster != uuid.Nil && from.Cluster != cur.doc.Cluster:
 		return c.checkCluster(cur, from)
-	case joiner.Zone == "" || len(joiner.Zone) > nameMax || joiner.Datacenter == "" || len(joiner.Datacenter) > nameMax:
-		return invalidf("node %s names no zone or datacenter", joiner.ID)
+	case joiner.Zone == "" || len(joiner.Zone) > document.NameMax || joiner.Datacenter == "" || len(joiner.Datacenter) > document.NameMax:
+		return document.Invalidf("node %s names no zone or datacenter", joiner.ID)
 	}
-	if err := checkAddresses(joiner.Addresses); err != nil {
-		return invalidf("node %s: %v", joiner.ID, err)
+	if err := document.CheckAddresses(joiner.Addresses); err != nil {
+		return document.Invalidf("node %s: %v", joiner.ID, err)
 	}
 	return nil
 }
@@ -178,41 +176,6 @@ func (c *Catalog) identify(ctx context.Context, joiner ring.Member) error {
 	if h.Node != joiner.ID {
 		return &RefusedError{Node: joiner.ID.String(), Reason: "address",
 			Detail: fmt.Sprintf("at its advertised address %s answers node %s: check advertise.host", joiner.Internode, h.Node)}
-	}
-	return nil
-}
-
-// withMember is the change of a join.
-func withMember(d Document, joiner ring.Member) (Document, error) {
-	if m, ok := d.Member(joiner.ID); ok {
-		if m.Addresses == joiner.Addresses {
-			return d, ErrUnchanged
-		}
-		if err := checkFree(&d, joiner); err != nil {
-			return d, err
-		}
-		var err error
-		d.Layout, err = d.Layout.WithAddresses(joiner.ID, joiner.Addresses)
-		return d, err
-	}
-	if d.Sealed {
-		return d, &SealedError{}
-	}
-	if err := checkFree(&d, joiner); err != nil {
-		return d, err
-	}
-	var err error
-	d.Layout, err = d.Layout.Join(d.Version+1, []ring.Member{joiner}, d.Schema.Placements())
-	return d, err
-}
-
-// checkFree refuses an address that another member has.
-func checkFree(d *Document, m ring.Member) error {
-	for _, other := range d.Layout.Members {
-		if other.ID != m.ID && (other.Internode == m.Internode || other.Gossip == m.Gossip) {
-			return &RefusedError{Node: m.ID.String(), Reason: "address",
-				Detail: fmt.Sprintf("member %s has the address %s: use that member's directory, or another address", other.ID, other.Internode)}
-		}
 	}
 	return nil
 }

@@ -161,6 +161,9 @@ func (c *Catalog) pull(ctx context.Context, m ring.Member) (err error) {
 	call, cancel := context.WithTimeout(ctx, c.cfg.CallTimeout)
 	defer cancel()
 	text, err := c.env.Caller.Control(call, m.Internode, callPull, body)
+	if typed := (*transport.ControlError)(nil); errors.As(err, &typed) {
+		c.refusedAs(cur, typed.Kind)
+	}
 	if err != nil {
 		return fmt.Errorf("catalog: pull from node %s: %w", m.ID, err)
 	}
@@ -176,6 +179,17 @@ func (c *Catalog) pull(ctx context.Context, m ring.Member) (err error) {
 	}
 	outcome = "newer"
 	return c.adopt(ctx, answer.Document)
+}
+
+// refusedAs ends the node's membership if another member does not know it any more.
+func (c *Catalog) refusedAs(cur *edition, kind string) {
+	me, _ := cur.doc.Member(c.self)
+	switch {
+	case kind == kindGone:
+		c.end(&GoneError{Kind: "removed", Version: cur.doc.Version})
+	case kind == kindUnknown && me.State == ring.Joining:
+		c.end(&GoneError{Version: cur.doc.Version})
+	}
 }
 
 func (c *Catalog) handlePull(from transport.Hello, body []byte) ([]byte, error) {
@@ -220,7 +234,14 @@ func (c *Catalog) tell(ctx context.Context, e *edition) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.CallTimeout)
 	defer cancel()
 	var wg sync.WaitGroup
-	for _, m := range c.others(ring.NodeID{}) {
+	all := c.others(ring.NodeID{})
+	if before := c.previous.Load(); before != nil { // who is none any more must hear it too
+		all = append(all, slices.DeleteFunc(slices.Clone(before.doc.Layout.Members), func(m ring.Member) bool {
+			_, is := e.doc.Member(m.ID)
+			return is
+		})...)
+	}
+	for _, m := range all {
 		wg.Go(func() {
 			if _, err := c.env.Caller.Control(ctx, m.Internode, callLearn, e.raw); err != nil {
 				c.log.Debug("a member was not told of the new catalog", "member", m.ID, "version", e.doc.Version, "error", err)

@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/dunlindb/dunlin/catalog/document"
 	"github.com/dunlindb/dunlin/hlc"
 	"github.com/dunlindb/dunlin/paxos"
 	"github.com/dunlindb/dunlin/ring"
@@ -18,6 +19,7 @@ const (
 	callPull    = "catalog.pull"    // pullRequest → pullAnswer
 	callLearn   = "catalog.learn"   // an encoded document → nothing
 	callJoin    = "catalog.join"    // joinRequest → an encoded document
+	callRecover = "catalog.recover" // an encoded document of a later generation → nothing
 )
 
 // Identity is a node and the state of its disk, as it shows them to others.
@@ -65,7 +67,7 @@ type joinRequest struct {
 // parse reads a body from another node.
 func parse(kind string, body []byte, into any) error {
 	if err := json.Unmarshal(body, into); err != nil {
-		return invalidf("%s: the message cannot be read: %v", kind, err)
+		return document.Invalidf("%s: the message cannot be read: %v", kind, err)
 	}
 	return nil
 }

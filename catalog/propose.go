@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/dunlindb/dunlin/catalog/document"
 	"github.com/dunlindb/dunlin/paxos"
 	"github.com/dunlindb/dunlin/ring"
 )
@@ -81,18 +82,18 @@ func (c *Catalog) draft(cur *edition, change func(Document) (Document, error)) (
 	if err != nil {
 		return nil, nil, err
 	}
-	next.Format, next.Version, next.Previous = format, cur.doc.Version+1, cur.hash
+	next.Format, next.Version, next.Previous = document.Format, cur.doc.Version+1, cur.hash
 	if next.Proposal, err = uuid.NewRandomFromReader(c.env.Entropy); err != nil {
 		return nil, nil, fmt.Errorf("catalog: make a proposal id: %w", err)
 	}
-	raw, err := encode(&next)
+	raw, err := document.Encode(&next)
 	if err != nil {
 		return nil, nil, err
 	}
 	if _, err := decode(raw); err != nil {
 		return nil, nil, err
 	}
-	return &next, raw, cur.doc.checkSuccessor(&next)
+	return &next, raw, cur.doc.CheckSuccessor(&next)
 }
 
 // conclude adopts a decided document, and reports whether it is the proposal.

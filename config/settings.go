@@ -129,6 +129,8 @@ func limitSettings() []setting {
 			field: func(c *Config) any { return &c.Node.AntiEntropy.PurgePace }},
 		{key: "antientropy.scrub_pass", kind: kindDuration, help: "How long reading everything once takes, in the background, to find data that rots.",
 			field: func(c *Config) any { return &c.Node.AntiEntropy.ScrubPass }},
+		{key: "rebalance.give_up", kind: kindDuration, help: "After a node that joins has not answered for so long, its joining is aborted.",
+			field: func(c *Config) any { return &c.Node.Rebalance.GiveUp }},
 		{key: "clock.max_skew", kind: kindDuration, help: "How far a clock may be ahead of this node's: writes stamped beyond it are refused,\nand peers beyond it are not believed.",
 			field: func(c *Config) any { return &c.Node.Clock.MaxSkew }},
 		{key: "events.max_future", kind: kindDuration, help: "How far ahead an event's own time may lie.",

@@ -41,7 +41,7 @@ func (w *Write) findHolders(g *group, now, then int) (found int) {
 	case w.opts.Sloppy || w.view.Table(g.table).Sloppy:
 		holders = w.fallbacks(g, want)
 	case w.opts.Level == Any:
-		if self, ok := w.view.Ring.Index(w.c.env.Self); ok {
+		if self, ok := w.view.Ring.Index(w.c.env.Self); ok && w.view.Ring.Member(self).State == ring.Normal {
 			holders = slices.Repeat([]uint16{self}, want)
 		}
 	}
@@ -69,7 +69,7 @@ func (w *Write) fallbacks(g *group, want int) (found []uint16) {
 	first := g.token.Range()
 	for step := token.RangeID(1); step < token.Ranges && len(found) < want; step++ {
 		m := r.Owner((first + step) % token.Ranges)
-		if !slices.Contains(g.members, m) && !slices.Contains(found, m) && w.alive(m) {
+		if !slices.Contains(g.members, m) && !slices.Contains(found, m) && r.Member(m).State == ring.Normal && w.alive(m) {
 			found = append(found, m)
 		}
 	}

@@ -27,6 +27,7 @@ type Config struct {
 	Clock       Clock
 	Hints       Hints
 	AntiEntropy AntiEntropy
+	Rebalance   Rebalance
 	Limits      Limits
 	Timeouts    Timeouts
 	HTTPHosts   []string // Host headers that are accepted beside this node's own
@@ -69,6 +70,11 @@ type Hints struct {
 	TargetBytes int64         // of them, for one node
 	TotalBytes  int64         // of them, for all nodes
 	ReplayRate  int64         // bytes a second
+}
+
+// Rebalance is how data is moved when nodes come and go.
+type Rebalance struct {
+	GiveUp time.Duration // after a node that joins has not answered for so long, its change is aborted
 }
 
 // AntiEntropy is how hard replicas are kept equal in the background.
@@ -114,6 +120,7 @@ func DefaultConfig() Config {
 		Clock:   Clock{MaxSkew: 5 * time.Second},
 
 		Hints:       Hints{Enabled: true, MaxAge: 3 * time.Hour, TargetBytes: 2 << 30, TotalBytes: 8 << 30, ReplayRate: 16 << 20},
+		Rebalance:   Rebalance{GiveUp: 10 * time.Minute},
 		AntiEntropy: AntiEntropy{Enabled: true, CPUPercent: 3, PurgeLag: 5 * time.Minute, PurgePace: 10 * time.Minute, ScrubPass: 7 * 24 * time.Hour},
 		Limits:      Limits{EventBytes: 1 << 20, ValueBytes: 1 << 20, KeyBytes: 1 << 10, EventsMaxFuture: time.Hour},
 		Timeouts:    Timeouts{Write: 5 * time.Second, Read: 10 * time.Second},
@@ -222,6 +229,7 @@ func (c Config) validateBounds(bad func(string, string, ...any)) {
 	}{
 		{"storage.sync_interval", c.Storage.SyncInterval, 10 * time.Second},
 		{"clock.max_skew", c.Clock.MaxSkew, time.Hour},
+		{"rebalance.give_up", c.Rebalance.GiveUp, 7 * 24 * time.Hour},
 		{"antientropy.purge_pace", c.AntiEntropy.PurgePace, 30 * 24 * time.Hour},
 		{"antientropy.scrub_pass", c.AntiEntropy.ScrubPass, 365 * 24 * time.Hour},
 		{"hints.max_age", c.Hints.MaxAge, 30 * 24 * time.Hour},

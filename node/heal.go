@@ -105,6 +105,10 @@ func (n *Node) hold(g transport.Group, sink transport.Sink, tag uint32) {
 		sink.Done(tag, transport.Verdict{Code: transport.Failed, Detail: fmt.Sprintf("node %s is no member", owner)})
 		return
 	}
+	if me, ok := v.Ring.Index(n.Self()); !ok || v.Ring.Member(me).State != ring.Normal {
+		sink.Done(tag, transport.Verdict{Code: transport.Failed, Detail: errHolding.Error()})
+		return
+	}
 	g.Owner = ring.NodeID{}
 	n.hints.Hold(owner, &g, sink, tag)
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/dunlindb/dunlin/hlc"
 	"github.com/dunlindb/dunlin/membership"
 	"github.com/dunlindb/dunlin/mend"
+	"github.com/dunlindb/dunlin/rebalance"
 	"github.com/dunlindb/dunlin/replica"
 	"github.com/dunlindb/dunlin/ring"
 	"github.com/dunlindb/dunlin/schema"
@@ -47,12 +48,14 @@ type Node struct {
 	antientropy *antientropy.AntiEntropy // nil: switched off
 	rebuild     *mend.Rebuild            // nil: anti-entropy is switched off
 	scrub       *mend.Scrub
+	rebalance   *rebalance.Driver // nil: anti-entropy is switched off
 	doors       *frontDoors
 	listeners   []net.Listener
 
 	mu         sync.Mutex // guards membership, which exists once the node is a member
 	membership *membership.Membership
 
+	gone    chan error                // one slot: why this node is no member any more
 	jumped  time.Time                 // since when a jump of the clock is not believed; belongs to checkSkew
 	skew    atomic.Pointer[skewError] // why writes are refused; nil: they are not
 	outcast atomic.Pointer[error]     // why most peers refuse this node; nil: they do not
@@ -69,7 +72,7 @@ func Open(cfg Config, env Env) (*Node, error) {
 	if err := errors.Join(cfg.Validate(), env.validate()); err != nil {
 		return nil, err
 	}
-	n := &Node{cfg: cfg, env: env, log: env.Logger, metrics: newMetrics(env.Registry), started: time.Now()}
+	n := &Node{cfg: cfg, env: env, log: env.Logger, metrics: newMetrics(env.Registry), started: time.Now(), gone: make(chan error, 1)}
 	var err error
 	n.engine, err = storage.Open(cfg.storage(), storage.Env{
 		FS: env.FS, Logger: env.Logger, Registerer: env.Registry, Fatal: env.Fatal, Simulated: env.Simulated,
@@ -106,7 +109,7 @@ func (n *Node) build() error {
 		return err
 	}
 	server.Replica = n.replica
-	if err := n.openHealing(); err != nil {
+	if err := errors.Join(n.openHealing(), n.openRebalance()); err != nil {
 		return err
 	}
 	if err := n.openCoordinator(); err != nil {
@@ -163,7 +166,7 @@ func (n *Node) openCatalog(caller catalog.Caller, ceiling hlc.Timestamp) error {
 	var err error
 	n.catalog, err = catalog.Open(n.cfg.catalog(), catalog.Env{
 		Meta: n.engine.Meta(), Caller: caller, Store: id.Store, Boot: id.Boot, Ceiling: ceiling,
-		Entropy: n.env.Entropy, Rand: n.env.random(1), OnAdopt: n.adopt,
+		Entropy: n.env.Entropy, Rand: n.env.random(1), OnAdopt: n.adopt, OnGone: n.onGone,
 		Logger: n.log, Registerer: n.env.Registry,
 	})
 	if err != nil {
@@ -206,8 +209,11 @@ func (s *server) Apply(from ring.NodeID, g transport.Group, deadline time.Time, 
 
 // Control answers rare calls: anti-entropy's and the catalog's.
 func (s *server) Control(ctx context.Context, from transport.Hello, kind string, body []byte) ([]byte, error) {
-	if isAntiEntropy(kind) {
+	switch {
+	case isAntiEntropy(kind):
 		return s.node.compare(ctx, from, kind, body)
+	case kind == rebalance.Call:
+		return s.node.howFar(from)
 	}
 	return s.node.catalog.Handle(ctx, from, kind, body)
 }

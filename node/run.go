@@ -41,6 +41,7 @@ func (n *Node) start(ctx context.Context, g *group) error {
 	}
 	g.start("transport", n.transport.Run)
 	g.start("catalog", n.catalog.Run)
+	g.start("membership of the cluster", n.awaitGone)
 	if n.View() != nil && len(n.cfg.Join) > 0 {
 		// A member of another cluster must not serve here: the node stops then.
 		g.start("seeds", func(ctx context.Context) error { return n.catalog.Join(ctx, n.seeds()) })
@@ -65,6 +66,9 @@ func (n *Node) start(ctx context.Context, g *group) error {
 	}
 	if n.rebuild != nil {
 		g.start("rebuild", n.job(job{name: "rebuild", every: rebuildEvery, step: n.rebuild.Step}))
+	}
+	if n.rebalance != nil {
+		g.start("rebalance", n.job(job{name: "rebalance", every: rebalanceEvery, step: n.rebalance.Step}))
 	}
 	g.start("scrub", n.job(job{name: "scrub", every: time.Minute, throttle: n.scrub.Pause, step: n.scrub.Step}))
 	g.start("coordinator", n.coordinator.Run)

@@ -8,6 +8,7 @@ import (
 	"github.com/dunlindb/dunlin/httpapi"
 	"github.com/dunlindb/dunlin/membership"
 	"github.com/dunlindb/dunlin/mend"
+	"github.com/dunlindb/dunlin/rebalance"
 	"github.com/dunlindb/dunlin/ring"
 	"github.com/dunlindb/dunlin/storage"
 	"github.com/dunlindb/dunlin/transport"
@@ -98,6 +99,12 @@ func (c Config) antientropy() antientropy.Config {
 func (c Config) scrub() mend.Config {
 	s := mend.DefaultConfig()
 	s.Pass = c.AntiEntropy.ScrubPass
+	return s
+}
+
+func (c Config) rebalance() rebalance.Config {
+	s := rebalance.DefaultConfig()
+	s.GiveUp = c.Rebalance.GiveUp
 	return s
 }
 

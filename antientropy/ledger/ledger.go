@@ -84,6 +84,15 @@ func (l *Ledger) Verified(k Key, id token.RangeID) hlc.Timestamp {
 	return 0
 }
 
+// VerifiedBy reports whether a range was verified since its replicas last changed, by
+// an account that is right for a view.
+func (l *Ledger) VerifiedBy(k Key, id token.RangeID, v *schema.View) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a := l.accounts[k]
+	return a != nil && a.Epoch == share.Epoch(v) && a.Verified[id] > 0
+}
+
 // Level returns the largest level at which a range was verified; 0 if it was not.
 func (l *Ledger) Level(keyspace string, id token.RangeID, peer ring.NodeID) hlc.Timestamp {
 	l.mu.Lock()

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
+	"github.com/dunlindb/dunlin/catalog"
 	"github.com/dunlindb/dunlin/config"
 	"github.com/dunlindb/dunlin/node"
 )
@@ -40,7 +42,12 @@ environment (DUNLIN_…) and --config FILE, in that order.`,
 			if err != nil {
 				return err
 			}
-			if err := n.Run(cmd.Context()); err != nil {
+			err = n.Run(cmd.Context())
+			if gone := (*catalog.GoneError)(nil); errors.As(err, &gone) && gone.Wanted() {
+				fmt.Fprintln(cmd.ErrOrStderr(), "dunlin: "+gone.Error())
+				return nil
+			}
+			if err != nil {
 				return fmt.Errorf("serve: %w", err)
 			}
 			return nil

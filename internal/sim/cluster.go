@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -9,11 +10,13 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/dunlindb/dunlin/catalog"
 	"github.com/dunlindb/dunlin/internal/sim/disk"
 	"github.com/dunlindb/dunlin/internal/sim/network"
 )
@@ -65,6 +68,8 @@ type Cluster struct {
 	others   []netip.Addr   // hosts of clients
 	boots    sync.WaitGroup // every boot's Run, crashed ones included
 
+	founded atomic.Bool // the first node must not found another cluster
+
 	mu       sync.Mutex // guards the fields below
 	problems []string
 	fatals   int
@@ -74,6 +79,7 @@ type Cluster struct {
 type machine struct {
 	index   int
 	address netip.Addr
+	absent  atomic.Bool // it has no node: none yet, or it was taken out of the cluster
 	disk    *disk.Disk
 	clock   *Clock
 	// turn is held while a boot begins or ends. It is a channel, since these
@@ -151,7 +157,7 @@ func (c *Cluster) Start(i int) {
 	m := c.machines[i]
 	m.turn <- struct{}{}
 	defer func() { <-m.turn }()
-	if m.boot != nil {
+	if m.boot != nil || m.absent.Load() {
 		return
 	}
 	host := c.net.Boot(m.address)
@@ -164,8 +170,8 @@ func (c *Cluster) Start(i int) {
 		Registry: prometheus.NewRegistry(),
 		Fatal:    func(err error) { c.fatal(i, number, err) },
 	}
-	if env.Bootstrap = i == 0; !env.Bootstrap {
-		env.Join = []netip.Addr{c.machines[0].address}
+	if env.Bootstrap = i == 0 && !c.founded.Load(); !env.Bootstrap {
+		env.Join = c.addresses()
 	}
 	launched := false
 	defer func() {
@@ -188,12 +194,34 @@ func (c *Cluster) Start(i int) {
 	m.boot = b
 	c.boots.Go(func() {
 		err := node.Run(ctx)
-		if ctx.Err() == nil {
+		gone := (*catalog.GoneError)(nil)
+		if errors.As(err, &gone) {
+			c.leave(m, gone)
+		} else if ctx.Err() == nil {
 			c.problem("node %d ended by itself (boot %d): %v", i, number, err)
 		}
 		host.Kill()
 		close(b.done)
 	})
+}
+
+// leave notes that a machine's node is no member any more. It can become one again,
+// as another node if it was a member.
+func (c *Cluster) leave(m *machine, why *catalog.GoneError) {
+	m.absent.Store(true)
+	if why.Kind != "" {
+		m.disk.Wipe()
+	}
+}
+
+// Absent leaves a machine without a node until Enter.
+func (c *Cluster) Absent(i int) { c.machines[i].absent.Store(true) }
+
+// Enter starts a node on a machine that had none.
+func (c *Cluster) Enter(i int) {
+	c.Stop(i)
+	c.machines[i].absent.Store(false)
+	c.Start(i)
 }
 
 // fatal crashes a node whose storage cannot go on, and boots it again after a
@@ -278,7 +306,11 @@ func (c *Cluster) Stop(i int) {
 // Close stops all nodes, waits for the boots that crashed too, and gives
 // goroutines that nobody waits for the time to end.
 func (c *Cluster) Close() {
-	c.each(func(i int) { c.Stop(i) })
+	var all sync.WaitGroup
+	for i := range c.machines { // also those whose nodes ended by themselves
+		all.Go(func() { c.Stop(i) })
+	}
+	all.Wait()
 	c.boots.Wait()
 	time.Sleep(time.Minute)
 }
@@ -286,8 +318,10 @@ func (c *Cluster) Close() {
 // each runs f for every machine, side by side.
 func (c *Cluster) each(f func(i int)) {
 	var all sync.WaitGroup
-	for i := range c.machines {
-		all.Go(func() { f(i) })
+	for i, m := range c.machines {
+		if !m.absent.Load() {
+			all.Go(func() { f(i) })
+		}
 	}
 	all.Wait()
 }

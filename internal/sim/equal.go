@@ -42,7 +42,7 @@ func (c *Cluster) holders() []holder {
 	var up []holder
 	for _, m := range c.machines {
 		m.turn <- struct{}{}
-		if m.boot != nil {
+		if m.boot != nil && !m.absent.Load() {
 			if h, ok := m.boot.node.(holder); ok && h.View() != nil {
 				up = append(up, h)
 			}

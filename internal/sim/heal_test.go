@@ -35,6 +35,16 @@ const (
 
 // newOutage starts nodes with these mechanisms alone; three replicas of everything.
 func newOutage(t *testing.T, nodes int, m mechanisms) *outage {
+	o := newOutageOf(t, nodes, m)
+	o.begin()
+	if !m.readRepair {
+		o.c.withoutReadRepair()
+	}
+	return o
+}
+
+// newOutageOf makes machines without starting nodes.
+func newOutageOf(t *testing.T, nodes int, m mechanisms) *outage {
 	o := &outage{t: t, registries: make([]*prometheus.Registry, nodes)}
 	launch := func(e Env) (Node, error) {
 		cfg := nodeConfig(e)
@@ -44,14 +54,16 @@ func newOutage(t *testing.T, nodes int, m mechanisms) *outage {
 	}
 	o.c = NewCluster(1, nodes, 5*time.Second, launch, nil)
 	o.client = newClient(o.c.client(0), o.c.addresses())
+	return o
+}
+
+// begin starts the nodes.
+func (o *outage) begin() {
+	o.t.Helper()
 	o.c.each(o.c.Start)
 	if !o.c.awaitReady(o.client) {
-		t.Fatal(o.c.Problems())
+		o.t.Fatal(o.c.Problems())
 	}
-	if !m.readRepair {
-		o.c.withoutReadRepair()
-	}
-	return o
 }
 
 // withoutReadRepair switches read repair off on all tables.

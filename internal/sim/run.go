@@ -183,8 +183,8 @@ func (c *Cluster) heal() {
 // awaitReady waits until every node serves.
 func (c *Cluster) awaitReady(x *client) bool {
 	deadline := time.Now().Add(readyPatience)
-	for i := range c.machines {
-		for !x.ready(context.Background(), i) {
+	for i, m := range c.machines {
+		for !m.absent.Load() && !x.ready(context.Background(), i) {
 			if time.Now().After(deadline) {
 				c.problem("node %d is not ready after %s", i, readyPatience)
 				return false
@@ -192,5 +192,6 @@ func (c *Cluster) awaitReady(x *client) bool {
 			time.Sleep(100 * time.Millisecond)
 		}
 	}
+	c.founded.Store(true)
 	return true
 }

@@ -189,6 +189,9 @@ func flip(fs vfs.FS, path string, text []byte) (hit bool, err error) {
 	return err == nil, err
 }
 
+// Wipe leaves an empty disk.
+func (d *Disk) Wipe() { d.Restore(vfs.NewCrashableMem()) }
+
 // Copy returns an image of the disk as it is, to be put back with Restore: a
 // backup of the kind that operators make of virtual machines.
 func (d *Disk) Copy() *vfs.MemFS {

@@ -1,0 +1,188 @@
+package document
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/dunlindb/dunlin/ring"
+)
+
+// Kinds of changes of the layout.
+const (
+	KindJoin         = "join"
+	KindReplace      = "replace"
+	KindDecommission = "decommission"
+	KindRemove       = "remove"
+	KindZone         = "zone"
+	KindReplication  = "replication"
+	KindRecover      = "recover"
+)
+
+// WithMember is the change of a join.
+func WithMember(d Document, joiner ring.Member) (Document, error) {
+	if m, ok := d.Member(joiner.ID); ok {
+		if m.Addresses == joiner.Addresses {
+			return d, ErrUnchanged
+		}
+		if err := CheckFree(&d, joiner); err != nil {
+			return d, err
+		}
+		var err error
+		d.Layout, err = d.Layout.WithAddresses(joiner.ID, joiner.Addresses)
+		return d, err
+	}
+	if err := CheckFree(&d, joiner); err != nil {
+		return d, err
+	}
+	if d.Sealed {
+		return d.announceJoin(joiner)
+	}
+	var err error
+	d.Layout, err = d.Layout.Join(d.Version+1, []ring.Member{joiner}, d.Schema.Placements())
+	return d, err
+}
+
+// CheckFree refuses an address that another member has.
+func CheckFree(d *Document, m ring.Member) error {
+	for _, other := range d.Layout.Members {
+		if other.ID != m.ID && (other.Internode == m.Internode || other.Gossip == m.Gossip) {
+			return &RefusedError{Node: m.ID.String(), Reason: "address",
+				Detail: fmt.Sprintf("member %s has the address %s: use that member's directory, or another address", other.ID, other.Internode)}
+		}
+	}
+	return nil
+}
+
+// CheckMembers wants enough members for every keyspace's replicas.
+func (d *Document) CheckMembers() error {
+	in := map[string]int{}
+	for _, m := range d.Layout.Members {
+		in[m.Datacenter]++
+	}
+	for _, k := range d.Schema.Keyspaces {
+		if k.Replication.Strategy == ring.SimpleStrategy {
+			if n, factor := len(d.Layout.Members), k.Replication.Factor(); n < factor {
+				return &TooFewMembersError{Keyspace: k.Name, Members: n, Factor: factor}
+			}
+			continue
+		}
+		for dc, factor := range k.Replication.Factors {
+			if in[dc] < factor {
+				return &TooFewMembersError{Keyspace: k.Name, Datacenter: dc, Members: in[dc], Factor: factor}
+			}
+		}
+	}
+	return nil
+}
+
+// announceJoin begins to move data to a node that joins, in the place of the one that
+// is being replaced if there is one.
+func (d Document) announceJoin(joiner ring.Member) (Document, error) {
+	p := ring.Plan{Kind: KindJoin, Join: []ring.Member{joiner}}
+	if d.Replacing != nil {
+		dead, ok := d.Member(*d.Replacing)
+		if !ok {
+			return d, Conflictf("node %s, which is to be replaced, is no member any more", d.Replacing)
+		}
+		if dead.Zone != joiner.Zone || dead.Datacenter != joiner.Datacenter {
+			return d, Conflictf("node %s is to be replaced by one in its zone %q of datacenter %q; this node is in zone %q of %q",
+				dead.ID, dead.Zone, dead.Datacenter, joiner.Zone, joiner.Datacenter)
+		}
+		p.Kind, p.Dead, p.Replaces = KindReplace, []ring.NodeID{dead.ID}, map[ring.NodeID]ring.NodeID{joiner.ID: dead.ID}
+		d.Replacing = nil
+	} else if err := d.checkNewZone(joiner); err != nil {
+		return d, err
+	}
+	var err error
+	d.Layout, err = d.Layout.Announce(d.Version+1, p)
+	return d, err
+}
+
+// checkNewZone refuses the first node of a new zone that would hold everything.
+func (d *Document) checkNewZone(joiner ring.Member) error {
+	zones := map[string]bool{}
+	members := 0
+	for _, m := range d.Layout.Members {
+		if m.Datacenter == joiner.Datacenter {
+			zones[m.Zone] = true
+			members++
+		}
+	}
+	if zones[joiner.Zone] {
+		return nil
+	}
+	for _, k := range d.Schema.Keyspaces {
+		factor := k.Replication.Factors[joiner.Datacenter]
+		if k.Replication.Strategy == ring.NetworkTopologyStrategy && len(zones) < factor && members >= factor+1 {
+			return &RefusedError{Node: joiner.ID.String(), Reason: "zone", Detail: fmt.Sprintf(
+				"it would be the only node of zone %q, and hold a replica of everything in keyspace %s, since there are no more zones than replicas (%d): "+
+					"start it in one of the zones %v", joiner.Zone, k.Name, factor, slices.Sorted(maps.Keys(zones)))}
+		}
+	}
+	return nil
+}
+
+// Finish makes the target of a change what is.
+func (d *Document) Finish() error {
+	kind := d.Layout.Change.Kind
+	next, then, err := d.Layout.Finish(d.Version+1, d.Schema.Placements())
+	if err != nil {
+		return err
+	}
+	for _, m := range d.Layout.Members {
+		if _, stays := next.Index(m.ID); !stays {
+			d.Removed = append(d.Removed, Removed{ID: m.ID, Kind: kind, Version: d.Version + 1})
+		}
+	}
+	for i := range d.Schema.Keyspaces {
+		d.Schema.Keyspaces[i].Replication = then[i]
+	}
+	d.Layout = next
+	return nil
+}
+
+// Recovered is the document after a recovery, but for what names it.
+func (d Document) Recovered(survivors []ring.NodeID, by ring.NodeID, reason string, now time.Time) (Document, error) {
+	d = d.Clone()
+	version := d.Version + 1
+	if c := d.Layout.Change; c != nil && c.Phase == ring.Flipped {
+		if err := d.Finish(); err != nil {
+			return d, err
+		}
+	} else if c != nil {
+		var err error
+		if d.Layout, err = d.Layout.Abort(version, d.Schema.Placements()); err != nil {
+			return d, err
+		}
+	}
+	if !slices.Contains(survivors, by) {
+		return d, Conflictf("this node %s is not among the survivors: ask one that is", by)
+	}
+	var lost []ring.NodeID
+	for i, m := range d.Layout.Members {
+		d.Layout.Members[i].Voter = slices.Contains(survivors, m.ID)
+		if !d.Layout.Members[i].Voter {
+			lost = append(lost, m.ID)
+		}
+	}
+	for _, id := range survivors {
+		if _, ok := d.Member(id); !ok {
+			return d, Conflictf("survivor %s is no member", id)
+		}
+	}
+	if len(lost) <= len(d.Layout.Members)/2 {
+		return d, Conflictf("%d of %d members survive, which is a majority: nothing has to be forced", len(survivors), len(d.Layout.Members))
+	}
+	var err error
+	d.Layout, err = d.Layout.Announce(version, ring.Plan{Kind: KindRecover, Dead: lost})
+	if err != nil {
+		return d, err
+	}
+	for rng := range d.Layout.ChangedAt { // whoever served by the generation before is refused everywhere
+		d.Layout.ChangedAt[rng] = version
+	}
+	d.Recoveries = append(d.Recoveries, Recovery{Generation: d.Generation + 1, At: now.UTC(), By: by, Survivors: survivors, Reason: reason})
+	return d, nil
+}

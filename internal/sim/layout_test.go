@@ -1,0 +1,124 @@
+package sim
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/dunlindb/dunlin/node"
+	"github.com/dunlindb/dunlin/token"
+)
+
+// newGrowing starts some of the machines, with everything switched on.
+func newGrowing(t *testing.T, machines, nodes int) *outage {
+	o := newOutageOf(t, machines, mechanisms{hints: true, antiEntropy: true, readRepair: true})
+	for i := nodes; i < machines; i++ {
+		o.c.Absent(i)
+	}
+	o.begin()
+	return o
+}
+
+// node is a machine's node; nil if there is none.
+func (o *outage) node(i int) *node.Node {
+	m := o.c.machines[i]
+	m.turn <- struct{}{}
+	defer func() { <-m.turn }()
+	if m.boot == nil || m.absent.Load() {
+		return nil
+	}
+	return m.boot.node.(*node.Node)
+}
+
+// settled waits until no change is on its way any more, as a node sees it.
+func (o *outage) settled(at int, patience time.Duration) {
+	o.t.Helper()
+	for began := time.Now(); ; time.Sleep(time.Second) {
+		n := o.node(at)
+		if n != nil && n.View() != nil && n.View().Ring.Change() == nil {
+			return
+		}
+		if time.Since(began) > patience {
+			o.t.Fatalf("the change is still %+v after %s", n.View().Ring.Change().Phase, patience)
+		}
+	}
+}
+
+// members counts the members, as a node sees them.
+func (o *outage) members(at int) int { return o.node(at).View().Ring.Members() }
+
+// clean waits until every node has removed what it does not hold.
+func (o *outage) clean() {
+	o.t.Helper()
+	began := time.Now()
+	for _, h := range o.c.holders() {
+		v := h.View()
+		me, _ := v.Ring.Index(h.Self())
+		for id := range token.RangeID(token.Ranges) {
+			for {
+				states, err := h.Replica().Leaves(o.t.Context(), id)
+				if err != nil {
+					o.t.Fatal(err)
+				}
+				left := 0
+				for _, s := range states {
+					if t := v.Table(s.Table); t != nil && !v.Ring.Holds(t.Placement, id, me) {
+						left++
+					}
+				}
+				if left == 0 {
+					break
+				}
+				if time.Since(began) > 5*time.Minute {
+					o.t.Fatalf("node %s still has %d leaves of range %d, which it does not hold", h.Self(), left, id)
+				}
+				time.Sleep(time.Second)
+			}
+		}
+	}
+}
+
+// TestGrowAndShrink: 3 nodes become 4 and 3 again, and everything is there.
+func TestGrowAndShrink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newGrowing(t, 4, 3)
+		defer o.end()
+		o.write()
+		o.c.Enter(3)
+		time.Sleep(5 * time.Second)
+		o.settled(0, 5*time.Minute)
+		if n := o.members(0); n != 4 {
+			t.Fatalf("%d members", n)
+		}
+		o.write()
+		o.readAll()
+		o.clean()
+		if !o.equal(2 * time.Minute) {
+			t.Error("replicas differ")
+		}
+		leaver := o.node(0).Self()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		for range 2 { // it may be said again
+			if err := o.node(1).Decommission(ctx, leaver); err != nil {
+				t.Fatal(err)
+			}
+		}
+		o.settled(1, 5*time.Minute)
+		if n := o.members(1); n != 3 {
+			t.Fatalf("%d members", n)
+		}
+		time.Sleep(10 * time.Second)
+		if !o.c.machines[0].absent.Load() {
+			t.Error("a node that was decommissioned goes on")
+		}
+		o.client.nodes = o.c.addresses()[1:]
+		o.write()
+		o.readAll()
+		o.clean()
+		if !o.equal(2 * time.Minute) {
+			t.Error("replicas differ")
+		}
+	})
+}

@@ -1,0 +1,22 @@
+// Package rebalance carries changes of the layout out: it moves data to where it
+// belongs, and takes a change from phase to phase as soon as that is safe.
+//
+// Moving data is making replicas equal, which anti-entropy does: a replica that is new
+// to a range is complete when it was verified with the one that it displaces (or, if
+// that one is dead or none is displaced, with all others) in a session that began when
+// both served by the change. From then on it holds everything that was acknowledged
+// before; what was written since has reached it by itself.
+//
+// Invariants:
+//   - A change flips only when every new replica is complete, and finishes only when
+//     every replica that loses a range refuses requests that do not know of the flip;
+//     in place of a dead one, all others of its range have to.
+//   - Whoever drives a change may die at any moment: each step is decided by the
+//     catalog, and the next driver finds out by asking what is left to do.
+//   - Nobody drives by what it remembers: every condition is asked for before the step.
+//   - A node that joins and does not answer for long has its change aborted before the
+//     flip; after it, it is a member like others that are down.
+//   - What a node does not hold by its catalog is removed in the background.
+//
+// The package starts no goroutine: steps run on their caller's.
+package rebalance
