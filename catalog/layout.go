@@ -25,13 +25,7 @@ func (c *Catalog) Begin(ctx context.Context, plan func(*Document) (ring.Plan, er
 		if !d.Sealed {
 			return d, document.Conflictf("there is no data yet, so nothing can be moved: nodes join by starting them, and the cluster can be started anew")
 		}
-		if d.Layout, err = d.Layout.Announce(d.Version+1, p); err == nil {
-			_, err = d.Layout.Assign(d.Version+2, 0, d.Schema.Placements()) // it must be possible
-		}
-		if err != nil {
-			return d, document.Conflictf("%v", err)
-		}
-		return d, nil
+		return d.Announce(p)
 	})
 }
 
@@ -76,6 +70,18 @@ func (c *Catalog) Advance(ctx context.Context, change uint64, from ring.Phase, f
 			err = d.Finish()
 		}
 		return d, err
+	})
+}
+
+// Confirm has a version decided that changes nothing, unless one that was decided
+// already comes to light.
+func (c *Catalog) Confirm(ctx context.Context) error {
+	from := c.Version()
+	return c.Propose(ctx, func(d Document) (Document, error) {
+		if d.Version != from {
+			return d, ErrUnchanged
+		}
+		return d, nil
 	})
 }
 

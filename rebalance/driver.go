@@ -33,6 +33,7 @@ type Replica interface {
 type Catalog interface {
 	Advance(ctx context.Context, change uint64, from ring.Phase, fence hlc.Timestamp) error
 	Abort(ctx context.Context, change uint64) error
+	Confirm(ctx context.Context) error
 }
 
 // Env is what a Driver uses of the node around it. Every field is needed.
@@ -74,7 +75,9 @@ type Driver struct {
 	since   time.Time                 // when this phase was first seen
 	dead    map[ring.NodeID]time.Time // nodes that join and do not answer, since when
 	hurried time.Time
-	clean   cleaning
+	// confirmed is when the catalog was last asked for a decision that got lost.
+	confirmed time.Time
+	clean     cleaning
 
 	mu    sync.Mutex // guards plans
 	plans plans
@@ -184,7 +187,7 @@ func (d *Driver) Step(ctx context.Context) (idle bool, err error) {
 		return d.cleanUp(ctx, v)
 	}
 	if now := (phase{c.ID, c.Phase}); d.phase != now {
-		d.phase, d.since, d.hurried = now, time.Now(), time.Time{}
+		d.phase, d.since, d.hurried, d.confirmed = now, time.Now(), time.Time{}, time.Now()
 		clear(d.dead)
 	}
 	d.takeOver(v)
@@ -212,18 +215,18 @@ func (d *Driver) takeOver(v *schema.View) {
 	}
 }
 
-// drives reports whether this node drives: the live voter with the smallest id does,
-// and the next ones if a phase lasts long.
+// drives reports whether this node drives: the live voter with the smallest id that
+// stays does, and the next ones if a phase lasts long.
 func (d *Driver) drives(v *schema.View) bool {
 	rank := 0
 	for i := range v.Ring.Members() {
 		m := v.Ring.Member(uint16(i))
-		if m.Voter && m.ID != d.env.Self && bytes.Compare(m.ID[:], d.env.Self[:]) < 0 && d.env.Alive(m.ID) {
+		if m.Voter && m.State == ring.Normal && m.ID != d.env.Self && bytes.Compare(m.ID[:], d.env.Self[:]) < 0 && d.env.Alive(m.ID) {
 			rank++
 		}
 	}
 	me, ok := v.Ring.Index(d.env.Self)
-	return ok && v.Ring.Member(me).Voter && time.Since(d.since) >= time.Duration(rank)*d.cfg.TakeOver
+	return ok && v.Ring.Member(me).Voter && v.Ring.Member(me).State == ring.Normal && time.Since(d.since) >= time.Duration(rank)*d.cfg.TakeOver
 }
 
 func (d *Driver) drive(ctx context.Context, v *schema.View, c *ring.Change) (idle bool, err error) {
@@ -233,8 +236,11 @@ func (d *Driver) drive(ctx context.Context, v *schema.View, c *ring.Change) (idl
 		return false, d.env.Catalog.Abort(ctx, c.ID)
 	}
 	waiting, err := d.waiting(ctx, v, c)
-	if err != nil || len(waiting) > 0 {
+	if err != nil {
 		return true, err
+	}
+	if len(waiting) > 0 {
+		return true, d.confirm(ctx)
 	}
 	var fence hlc.Timestamp
 	if c.Phase == ring.Announced {
@@ -248,6 +254,17 @@ func (d *Driver) drive(ctx context.Context, v *schema.View, c *ring.Change) (idl
 	d.metrics.steps.WithLabelValues(string(c.Phase)).Inc()
 	d.env.Logger.Info("a change of the layout goes on", "change", c.Kind, "id", c.ID, "done", c.Phase, "took", time.Since(d.since).Round(time.Millisecond))
 	return false, nil
+}
+
+// confirm finds out, ever more seldom while a phase lasts, whether the next one was
+// decided and nobody who is left knows: its driver may have died, and a node that
+// leaves have gone.
+func (d *Driver) confirm(ctx context.Context) error {
+	if d.phase.name != ring.Flipped || time.Since(d.confirmed) < max(2*d.cfg.TakeOver, d.confirmed.Sub(d.since)) {
+		return nil
+	}
+	d.confirmed = time.Now()
+	return d.env.Catalog.Confirm(ctx)
 }
 
 // lost is a node that joins and has not answered for too long; nil: there is none, or

@@ -171,6 +171,9 @@ type markItem struct {
 // Bytes is about the size of a few records.
 func (i *markItem) Bytes() int { return 1 << 10 }
 
+// Frees lets marks be written on a full disk: what frees space needs them.
+func (i *markItem) Frees() bool { return true }
+
 // Stage runs on the committer's goroutine.
 func (i *markItem) Stage(b *storage.Batch) {
 	if i.marks.broken.Swap(false) {

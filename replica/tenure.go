@@ -202,6 +202,26 @@ func (r *Replica) emptyUnheld(ctx context.Context, placement int, id token.Range
 	return r.empty(ctx, v, placement, id)
 }
 
+// AllLeaves lists every leaf that has rows.
+func (r *Replica) AllLeaves(ctx context.Context) (all []record.Leaf, err error) {
+	for c := range r.committers {
+		err := r.engine.Between(ctx, c, func() error {
+			for _, s := range r.committers[c].marks.list {
+				for id := range token.RangeID(token.Ranges) {
+					if s.known.has(id) {
+						all = append(all, s.leaf(id))
+					}
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
 // FrozenFence is this node's fence once no RaiseFence can raise it any more, because
 // it serves by a view with a change on its way.
 func (r *Replica) FrozenFence(ctx context.Context) (hlc.Timestamp, error) {

@@ -110,23 +110,29 @@ func (l Layout) Announce(version uint64, p Plan) (Layout, error) {
 }
 
 // Assign finds the target of a change that was announced, and begins to move data.
-// The same layout and version give the same target. placements are those of now.
+// The same layout gives the same target. placements are those of now.
 func (l Layout) Assign(version uint64, fence hlc.Timestamp, placements []Placement) (Layout, error) {
 	if l.Change == nil || l.Change.Phase != Announced {
 		return l, errors.New("ring: there is no change that was announced")
 	}
 	next := l.Clone()
 	c := next.Change
-	target, err := l.target(version, placements)
-	if err != nil {
-		return l, err
+	c.Fence, c.Phase = fence, Streaming
+	var err error
+	for try := range uint64(assignTries) {
+		if c.Target, err = l.target(c.ID+try<<32, placements); err != nil {
+			return l, err
+		}
+		if err = next.checkGains(&l, version, placements); err == nil {
+			return next, next.touch(l, version, placements)
+		}
 	}
-	c.Target, c.Fence, c.Phase = target, fence, Streaming
-	if err := next.checkGains(&l, version, placements); err != nil {
-		return l, err
-	}
-	return next, next.touch(l, version, placements)
+	return l, err
 }
+
+// assignTries is how many random searches may look for a target in which no range
+// gains more than one replica.
+const assignTries = 8
 
 // Flip lets reads ask the replicas of the target.
 func (l Layout) Flip(version uint64, placements []Placement) (Layout, error) {

@@ -280,3 +280,46 @@ func TestAbort(t *testing.T) {
 		t.Error("a change that streams was finished")
 	}
 }
+
+// TestSmallZones: in clusters of a few nodes with uneven zones and one replica more
+// than zones, nodes can join and leave one at a time.
+func TestSmallZones(t *testing.T) {
+	zones := []string{"a", "b", "c"}
+	refused, made := 0, 0
+	for seed := range uint64(3) {
+		random := rand.New(rand.NewPCG(seed, 9))
+		placements := []Placement{network(3 + int(seed%2))}
+		version := uint64(1)
+		l := Bootstrap(newMember(random, "a"), version)
+		for i := 1; i < 5; i++ {
+			var err error
+			version++
+			if l, err = l.Join(version, []Member{newMember(random, zones[i%3])}, placements); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 25 {
+			plan := Plan{Kind: "test"}
+			if len(l.Members) < 5 || len(l.Members) < 8 && random.IntN(2) == 0 {
+				plan.Join = []Member{newMember(random, zones[random.IntN(3)])}
+			} else {
+				plan.Leave = []NodeID{l.Members[random.IntN(len(l.Members))].ID}
+			}
+			announced, err := l.Announce(version+1, plan)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := announced.Assign(version+2, 0, placements); err != nil {
+				refused++
+				version++ // another search, next time
+				continue
+			}
+			made++
+			l = carry(t, l, &version, plan, placements)
+		}
+	}
+	t.Logf("%d made, %d refused", made, refused)
+	if refused > made/20 {
+		t.Errorf("%d changes were refused, %d made", refused, made)
+	}
+}

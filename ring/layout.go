@@ -126,7 +126,7 @@ func (l Layout) Validate() error {
 		return l.Change.validate(&l)
 	}
 	for _, m := range l.Members {
-		if m.State != Normal {
+		if m.State == Joining || m.leaves() {
 			return fmt.Errorf("ring: member %s is %s without a change", m.ID, m.State)
 		}
 	}

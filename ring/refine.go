@@ -253,35 +253,48 @@ func (s *search) excess(rng int) (n int) {
 	return n
 }
 
+// separatePasses bounds how often all ranges are looked at.
+const separatePasses = 6
+
 // separate gives ranges to other owners where a range would gain more than one
-// replica, as far as that helps; it costs a little evenness.
+// replica, as far as that helps; it costs some evenness.
 func (s *search) separate() {
-	for rng := range s.sets {
-		for distance := 0; s.gained(rng) > 1 && distance < s.reach[rng]; distance++ {
-			s.reassign((rng + distance) % len(s.owners))
+	for range separatePasses {
+		left := 0
+		for rng := range s.sets {
+			for distance := 0; s.gained(rng) > 1 && distance < s.reach[rng]; distance++ {
+				if at := (rng + distance) % len(s.owners); s.owners[at] != s.before[at] {
+					s.reassign(at)
+				}
+			}
+			left += max(0, s.gained(rng)-1)
+		}
+		if left == 0 {
+			return
 		}
 	}
 }
 
-// reassign gives a range to whom it leaves the least excess with, who owned it
-// before if that is as good.
+// reassign gives a range to whom it leaves the least excess with: the owner of before
+// if that is as good as any.
 func (s *search) reassign(rng int) {
-	best, least := s.owners[rng], math.MaxInt
-	options := []uint16{s.before[rng]}
-	if s.before[rng] == nobody {
-		options = options[:0]
-		for m := range s.share {
-			options = append(options, uint16(m))
-		}
+	best, least := s.owners[rng], s.excess(rng)
+	options := make([]uint16, 0, len(s.share)+1)
+	if s.before[rng] != nobody {
+		options = append(options, s.before[rng])
 	}
-	for _, m := range append(options, s.owners[rng]) {
+	for m := range s.share {
+		options = append(options, uint16(m))
+	}
+	for _, m := range options {
 		s.owners[rng] = m
-		back := s.back
 		s.rewalk(rng)
 		if n := s.excess(rng); n < least {
 			best, least = m, n
 		}
-		s.back = max(s.back, back)
+		if least == 0 {
+			break
+		}
 	}
 	s.owners[rng] = best
 	s.rewalk(rng)

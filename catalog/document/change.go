@@ -1,6 +1,7 @@
 package document
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -95,12 +96,27 @@ func (d Document) announceJoin(joiner ring.Member) (Document, error) {
 	} else if err := d.checkNewZone(joiner); err != nil {
 		return d, err
 	}
-	var err error
-	d.Layout, err = d.Layout.Announce(d.Version+1, p)
-	return d, err
+	return d.Announce(p)
 }
 
-// checkNewZone refuses the first node of a new zone that would hold everything.
+// Announce begins a change of the layout, if its target can be made.
+func (d Document) Announce(p ring.Plan) (Document, error) {
+	next, err := d.Layout.Announce(d.Version+1, p)
+	if errors.Is(err, ring.ErrChanging) {
+		return d, Conflictf("%v", err)
+	}
+	if err == nil {
+		_, err = next.Assign(d.Version+2, 0, d.Schema.Placements())
+	}
+	if err != nil {
+		return d, Conflictf("%v", err)
+	}
+	d.Layout = next
+	return d, nil
+}
+
+// checkNewZone refuses the first node of a new zone where it would hold everything and
+// so more than twice as much as others.
 func (d *Document) checkNewZone(joiner ring.Member) error {
 	zones := map[string]bool{}
 	members := 0
@@ -115,10 +131,10 @@ func (d *Document) checkNewZone(joiner ring.Member) error {
 	}
 	for _, k := range d.Schema.Keyspaces {
 		factor := k.Replication.Factors[joiner.Datacenter]
-		if k.Replication.Strategy == ring.NetworkTopologyStrategy && len(zones) < factor && members >= factor+1 {
+		if k.Replication.Strategy == ring.NetworkTopologyStrategy && len(zones) < factor && members+1 > 2*factor {
 			return &RefusedError{Node: joiner.ID.String(), Reason: "zone", Detail: fmt.Sprintf(
-				"it would be the only node of zone %q, and hold a replica of everything in keyspace %s, since there are no more zones than replicas (%d): "+
-					"start it in one of the zones %v", joiner.Zone, k.Name, factor, slices.Sorted(maps.Keys(zones)))}
+				"it would be the only node of zone %q, and hold a replica of everything in keyspace %s, since there are no more zones than replicas (%d), "+
+					"far more than the others: start it in one of the zones %v", joiner.Zone, k.Name, factor, slices.Sorted(maps.Keys(zones)))}
 		}
 	}
 	return nil

@@ -18,6 +18,7 @@ const (
 	Monotonic     = "quorum reads never go back"
 	NothingBack   = "nothing deleted or expired comes back"
 	HintsDrained  = "hints are replayed by themselves"
+	LayoutSettles = "changes of the layout end, and what moved away is gone"
 )
 
 // Check judges a whole history. Every read in it must be at a level that

@@ -195,8 +195,11 @@ func (c *Cluster) Start(i int) {
 	c.boots.Go(func() {
 		err := node.Run(ctx)
 		gone := (*catalog.GoneError)(nil)
+		h, ok := node.(holder)
 		if errors.As(err, &gone) {
 			c.leave(m, gone)
+		} else if entering := ok && h.View() == nil && c.founded.Load(); entering && ctx.Err() == nil {
+			m.absent.Store(true) // it was refused
 		} else if ctx.Err() == nil {
 			c.problem("node %d ended by itself (boot %d): %v", i, number, err)
 		}
@@ -216,6 +219,20 @@ func (c *Cluster) leave(m *machine, why *catalog.GoneError) {
 
 // Absent leaves a machine without a node until Enter.
 func (c *Cluster) Absent(i int) { c.machines[i].absent.Store(true) }
+
+// present lists the machines with a node, up or down, and without those that have none.
+func (c *Cluster) present() []int { return c.where(false) }
+
+func (c *Cluster) without() []int { return c.where(true) }
+
+func (c *Cluster) where(absent bool) (all []int) {
+	for i, m := range c.machines {
+		if m.absent.Load() == absent {
+			all = append(all, i)
+		}
+	}
+	return all
+}
 
 // Enter starts a node on a machine that had none.
 func (c *Cluster) Enter(i int) {

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/dunlindb/dunlin/node"
-	"github.com/dunlindb/dunlin/token"
 )
 
 // newGrowing starts some of the machines, with everything switched on.
@@ -51,31 +50,8 @@ func (o *outage) members(at int) int { return o.node(at).View().Ring.Members() }
 // clean waits until every node has removed what it does not hold.
 func (o *outage) clean() {
 	o.t.Helper()
-	began := time.Now()
-	for _, h := range o.c.holders() {
-		v := h.View()
-		me, _ := v.Ring.Index(h.Self())
-		for id := range token.RangeID(token.Ranges) {
-			for {
-				states, err := h.Replica().Leaves(o.t.Context(), id)
-				if err != nil {
-					o.t.Fatal(err)
-				}
-				left := 0
-				for _, s := range states {
-					if t := v.Table(s.Table); t != nil && !v.Ring.Holds(t.Placement, id, me) {
-						left++
-					}
-				}
-				if left == 0 {
-					break
-				}
-				if time.Since(began) > 5*time.Minute {
-					o.t.Fatalf("node %s still has %d leaves of range %d, which it does not hold", h.Self(), left, id)
-				}
-				time.Sleep(time.Second)
-			}
-		}
+	if left := o.c.awaitSettled(5 * time.Minute); left != "" {
+		o.t.Error(left)
 	}
 }
 

@@ -28,6 +28,7 @@ func nodeConfig(e Env) node.Config {
 	cfg.Storage.Committers = 1
 	cfg.Storage.MemoryBudget = 64 << 20
 	cfg.AntiEntropy.PurgeLag, cfg.AntiEntropy.PurgePace = time.Minute, 2*time.Minute // so that an hour sees much of it
+	cfg.Rebalance.GiveUp = 2 * time.Minute
 	return cfg
 }
 

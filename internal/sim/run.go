@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,12 +28,17 @@ type Options struct {
 	// Plain leaves out what not every implementation has: times to live, deletions of
 	// streams, sloppy writes.
 	Plain bool
+	// Spare are machines beyond Nodes that have no node at first. With some, an operator
+	// changes the layout all the time; with Losses, machines burn as well, and clients
+	// write at levels that survive that.
+	Spare  int
+	Losses bool
 	// Beat, if set, is the virtual time so far, for a watchdog outside the bubble.
 	Beat *atomic.Int64
 }
 
 func (o Options) plan() PlanOptions {
-	return PlanOptions{Nodes: o.Nodes, Length: o.Length, MaxSkew: o.MaxSkew}
+	return PlanOptions{Nodes: o.Nodes + o.Spare, Length: o.Length, MaxSkew: o.MaxSkew}
 }
 
 // DefaultOptions are five nodes, four clients, and one virtual hour.
@@ -49,6 +55,9 @@ type Report struct {
 	Ops        [6][3]int // by OpKind and Result
 	Boots      int
 	Fatals     int
+	Changes    []string      // what the operator did
+	Begun      int           // changes that the cluster took on
+	Burnt      int           // machines
 	Equal      time.Duration // from the last crash until all replicas held the same
 	Network    network.Stats
 	Problems   []string    // the cluster did not do its part
@@ -79,6 +88,9 @@ const readyPatience = 2 * time.Minute
 // equalPatience is how long replicas may take to become equal, after all faults.
 const equalPatience = 10 * time.Minute
 
+// settledPatience is how long a change that is on its way may take then.
+const settledPatience = 15 * time.Minute
+
 // drainPatience is how long hints may take to be replayed then.
 const drainPatience = 5 * time.Minute
 
@@ -89,9 +101,13 @@ func Run(o Options) Report {
 	if r.Plan == nil {
 		r.Plan = Plan(o.Seed, o.plan())
 	}
-	c := NewCluster(o.Seed, o.Nodes, o.MaxSkew, o.Launch, o.Log)
+	c := NewCluster(o.Seed, o.Nodes+o.Spare, o.MaxSkew, o.Launch, o.Log)
 	w := newWorkload(c, o.Seed, o.Think)
-	w.plain = o.Plain
+	w.plain, w.losses = o.Plain, o.Losses
+	for i := range o.Spare {
+		c.Absent(o.Nodes + i)
+	}
+	operator := &mover{c: c, rand: rand.New(rand.NewPCG(o.Seed, 0x0b5e55ed)), losses: o.Losses}
 	clients := make([]*client, o.Clients+1) // the last one is the run's own
 	for i := range clients {
 		clients[i] = newClient(c.client(i), c.addresses())
@@ -104,9 +120,16 @@ func Run(o Options) Report {
 		if o.Prepare != nil {
 			o.Prepare(c)
 		}
-		c.load(w, clients[:o.Clients], r.Plan)
+		c.load(w, clients[:o.Clients], r.Plan, func(ctx context.Context) {
+			if o.Spare > 0 {
+				operator.run(ctx)
+			}
+		})
 		c.heal()
 		if c.awaitReady(own) {
+			if left := c.awaitSettled(settledPatience); left != "" {
+				r.Violations = append(r.Violations, Violation{LayoutSettles, "layout", left})
+			}
 			var differing []string
 			if r.Equal, differing = c.awaitEqual(equalPatience); len(differing) > 0 {
 				r.Violations = append(r.Violations, Violation{ReplicasEqual, fmt.Sprint(len(differing), " ranges"), differing[0]})
@@ -123,6 +146,7 @@ func Run(o Options) Report {
 	beating()
 	c.Close()
 	r.Network, r.Problems, r.Fatals = c.net.Stats(), c.Problems(), c.fatals
+	r.Changes, r.Begun, r.Burnt = operator.log, operator.begun, operator.burnt
 	for _, m := range c.machines {
 		r.Boots += m.boots
 	}
@@ -160,12 +184,13 @@ func (c *Cluster) heartbeat(beat *atomic.Int64) (stop func()) {
 }
 
 // load lets clients work while the faults happen.
-func (c *Cluster) load(w *workload, clients []*client, plan []Fault) {
+func (c *Cluster) load(w *workload, clients []*client, plan []Fault, operate func(context.Context)) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var working sync.WaitGroup
 	for i, x := range clients {
 		working.Go(func() { w.run(ctx, i, x) })
 	}
+	working.Go(func() { operate(ctx) })
 	c.Drive(plan)
 	time.Sleep(10 * time.Second)
 	cancel()
@@ -175,9 +200,27 @@ func (c *Cluster) load(w *workload, clients []*client, plan []Fault) {
 // heal crashes every node once more, losing all that was not synced, and starts
 // them again: nothing that was acknowledged may depend on memory.
 func (c *Cluster) heal() {
-	c.each(func(i int) { c.Kill(i, false, 0) })
+	c.each(func(i int) {
+		if !c.isMember(i) {
+			c.Stop(i) // whoever could not join so far need not any more
+			c.Absent(i)
+		}
+		c.Kill(i, false, 0)
+	})
 	time.Sleep(time.Second)
 	c.each(c.Start)
+}
+
+// isMember reports whether a machine's node is a member, or is down.
+func (c *Cluster) isMember(i int) bool {
+	m := c.machines[i]
+	m.turn <- struct{}{}
+	defer func() { <-m.turn }()
+	if m.boot == nil {
+		return true
+	}
+	h, ok := m.boot.node.(holder)
+	return !ok || h.View() != nil
 }
 
 // awaitReady waits until every node serves.

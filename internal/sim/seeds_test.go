@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"runtime/pprof"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -38,9 +39,29 @@ func TestSeeds(t *testing.T) {
 	}
 }
 
-func runSeed(t *testing.T, seed uint64, verbose bool) {
+// TestLayoutSeeds is TestSeeds with an operator who changes the layout all the time.
+// In every second run machines burn.
+func TestLayoutSeeds(t *testing.T) {
+	change := func(o *Options) { o.Spare, o.Losses = 2, o.Seed%2 == 0 }
+	if *seedFlag >= 0 {
+		runSeedOf(t, uint64(*seedFlag), true, change)
+		return
+	}
+	seeds := *seedsFlag
+	if seeds == 0 {
+		seeds = 2
+	}
+	for seed := 1; seed <= seeds; seed++ {
+		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) { runSeedOf(t, uint64(seed), false, change) })
+	}
+}
+
+func runSeed(t *testing.T, seed uint64, verbose bool) { runSeedOf(t, seed, verbose, func(*Options) {}) }
+
+func runSeedOf(t *testing.T, seed uint64, verbose bool, change func(*Options)) {
 	o := DefaultOptions(seed, LaunchNode)
 	o.Length, o.Nodes = *virtualFlag, *nodesFlag
+	change(&o)
 	switch {
 	case o.Length > 0:
 	case *seedsFlag > 0 || *seedFlag >= 0:
@@ -67,6 +88,9 @@ func runSeed(t *testing.T, seed uint64, verbose bool) {
 	var r Report
 	synctest.Test(t, func(*testing.T) { r = Run(o) })
 	t.Logf("seed %d, %s of faults, %d nodes: %.1f s of CPU; %v", seed, o.Length, o.Nodes, (cpuTime() - before).Seconds(), r)
+	if o.Spare > 0 {
+		t.Logf("%d commands, %d changes, %d machines burnt", len(r.Changes), r.Begun, r.Burnt)
+	}
 	for i, p := range r.Problems {
 		if i < 20 {
 			t.Errorf("problem: %s", p)
@@ -81,9 +105,9 @@ func runSeed(t *testing.T, seed uint64, verbose bool) {
 		t.Errorf("only %d writes were acknowledged: the cluster hardly served", acked)
 	}
 	if t.Failed() {
-		t.Logf("schedule:\n%s", FormatPlan(r.Plan))
-		t.Logf("%d problems, %d violations; run the schedule again: go test ./internal/sim -run TestSeeds -seed %d -virtual %s -nodes %d",
-			len(r.Problems), len(r.Violations), seed, o.Length, o.Nodes)
+		t.Logf("schedule:\n%s\ncommands:\n%s", FormatPlan(r.Plan), strings.Join(r.Changes, "\n"))
+		t.Logf("%d problems, %d violations; run the schedule again: go test ./internal/sim -run %s -seed %d -virtual %s -nodes %d",
+			len(r.Problems), len(r.Violations), strings.SplitN(t.Name(), "/", 2)[0], seed, o.Length, o.Nodes)
 	}
 }
 

@@ -28,6 +28,7 @@ type workload struct {
 	think   time.Duration // mean pause of a client
 	history History
 	plain   bool // Options.Plain
+	losses  bool // Options.Losses
 
 	mu    sync.Mutex // guards the fields below
 	slots [streamSlots]struct{ epoch, events int }
@@ -60,6 +61,15 @@ func (w *workload) stream(slot int, appending bool) string {
 		}
 	}
 	return streamName(slot, s.epoch)
+}
+
+// levels are those of a register or slot.
+func (w *workload) levels(i int) (write, read string) {
+	l := levels[i%3]
+	if w.losses && l.write == "one" {
+		l = levels[0] // one machine that burns must not be the only one that has it
+	}
+	return l.write, l.read
 }
 
 // streams lists all streams so far, with the read level of their slot.
@@ -101,20 +111,22 @@ func (w *workload) draw(draw *rand.Rand, c *client, value string) Op {
 	kind := draw.IntN(100)
 	if kind >= 70 { // streams
 		slot := draw.IntN(streamSlots)
+		write, read := w.levels(slot)
 		if kind < 92 {
-			return Op{Kind: Append, Stamped: true, Key: w.stream(slot, true), Value: value, Level: levels[slot%3].write}
+			return Op{Kind: Append, Stamped: true, Key: w.stream(slot, true), Value: value, Level: write}
 		}
-		return Op{Kind: List, Key: w.stream(slot, false), Level: levels[slot%3].read}
+		return Op{Kind: List, Key: w.stream(slot, false), Level: read}
 	}
 	i := draw.IntN(registers)
-	o := Op{Key: registerKey(i), Level: levels[i%3].write}
+	write, read := w.levels(i)
+	o := Op{Key: registerKey(i), Level: write}
 	switch {
 	case kind < 34:
 		o.Kind, o.Value = Put, value
 	case kind < 38:
 		o.Kind = Delete
 	default:
-		o.Kind, o.Level = Get, levels[i%3].read
+		o.Kind, o.Level = Get, read
 		return o
 	}
 	o.Timestamp, o.Stamped = stamp(i, c.session)
@@ -124,14 +136,20 @@ func (w *workload) draw(draw *rand.Rand, c *client, value string) Op {
 // drawRich picks an operation of those that plain workloads do without: a value that
 // expires, a deletion of a stream, a write that other nodes may hold for its replicas.
 func (w *workload) drawRich(draw *rand.Rand, value string) Op {
-	switch kind := draw.IntN(8); kind {
+	kinds := 8
+	if w.losses {
+		kinds = 5 // without those that one machine may hold alone
+	}
+	switch kind := draw.IntN(kinds); kind {
 	case 0:
 		slot := draw.IntN(streamSlots)
-		return Op{Kind: Clear, Stamped: true, Key: w.stream(slot, false), Level: levels[slot%3].write}
+		write, _ := w.levels(slot)
+		return Op{Kind: Clear, Stamped: true, Key: w.stream(slot, false), Level: write}
 	case 1, 2, 3, 4:
 		i := draw.IntN(registers)
 		ttl := time.Duration(1+draw.Int64N(int64(longestTTL/time.Second))) * time.Second
-		return Op{Kind: Put, Stamped: true, Key: registerKey(i), Value: value, TTL: ttl, Level: levels[i%3].write}
+		write, _ := w.levels(i)
+		return Op{Kind: Put, Stamped: true, Key: registerKey(i), Value: value, TTL: ttl, Level: write}
 	default:
 		o := Op{Kind: Put, Stamped: true, Key: heldKey(draw.IntN(heldKeys)), Value: value, Level: "any"}
 		if kind == 5 {
@@ -187,14 +205,15 @@ func (w *workload) finish(ctx context.Context, number int, c *client) {
 			keys = append(keys, heldKey(i))
 		}
 	}
+	nodes := w.cluster.present()
 	for _, key := range keys {
-		for node := range c.nodes {
+		for _, node := range nodes {
 			w.finalRead(ctx, c, Op{Client: number, Node: node, Kind: Get, Key: key, Level: "all", Final: true})
 		}
 	}
 	for i, stream := range w.streams() {
-		for k := range min(2, len(c.nodes)) {
-			w.finalRead(ctx, c, Op{Client: number, Node: (i + k) % len(c.nodes), Kind: List, Key: stream, Level: "all", Final: true})
+		for k := range min(2, len(nodes)) {
+			w.finalRead(ctx, c, Op{Client: number, Node: nodes[(i+k)%len(nodes)], Kind: List, Key: stream, Level: "all", Final: true})
 		}
 	}
 }

@@ -1,0 +1,223 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/dunlindb/dunlin/node"
+	"github.com/dunlindb/dunlin/ring"
+	"github.com/dunlindb/dunlin/schema"
+)
+
+// operated is a node that operators can change the layout with: *node.Node.
+type operated interface {
+	holder
+	Decommission(ctx context.Context, id ring.NodeID) error
+	Remove(ctx context.Context, id ring.NodeID) error
+	Replace(ctx context.Context, id ring.NodeID) error
+	Replicate(ctx context.Context, keyspace string, factors map[string]int) error
+	AbortChange(ctx context.Context) error
+}
+
+var _ operated = (*node.Node)(nil)
+
+// mover is an operator who changes the layout again and again.
+type mover struct {
+	c      *Cluster
+	rand   *rand.Rand
+	losses bool // machines may burn
+	burnt  int  // how many did
+	last   time.Time
+	begun  int // changes that the cluster took on
+	log    []string
+}
+
+// opPatience is how long an operator waits for one command.
+const opPatience = 20 * time.Second
+
+// burnEvery is the least time between two machines that burn: what only one other
+// replica has must have reached a third.
+const burnEvery = 8 * time.Minute
+
+// run changes the layout until ctx ends.
+func (m *mover) run(ctx context.Context) {
+	m.last = time.Now().Add(-burnEvery / 2)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(time.Duration(3+m.rand.IntN(25)) * time.Second):
+		}
+		m.change(ctx)
+	}
+}
+
+// at is the node of some machine that is up and a member in good standing.
+func (m *mover) at(except int) (operated, bool) {
+	with := m.c.present()
+	m.rand.Shuffle(len(with), func(i, j int) { with[i], with[j] = with[j], with[i] })
+	for _, i := range with {
+		if n, ok := m.c.operated(i); ok && i != except {
+			return n, true
+		}
+	}
+	return nil, false
+}
+
+// operated is the node of a machine, if it is up and a member.
+func (c *Cluster) operated(i int) (operated, bool) {
+	m := c.machines[i]
+	m.turn <- struct{}{}
+	defer func() { <-m.turn }()
+	if m.boot == nil || m.absent.Load() {
+		return nil, false
+	}
+	n, ok := m.boot.node.(operated)
+	return n, ok && n.View() != nil
+}
+
+// change does one thing, as far as the cluster lets it.
+func (m *mover) change(ctx context.Context) {
+	with, without := m.c.present(), m.c.without()
+	n, ok := m.at(-1)
+	if !ok {
+		return
+	}
+	members := n.View().Ring.Members()
+	if n.View().Ring.Change() != nil && m.rand.IntN(4) > 0 {
+		return // mostly one at a time; sometimes two at once, or an abort
+	}
+	switch draw := m.rand.IntN(100); {
+	case draw < 8:
+		m.do(ctx, "abort", n.AbortChange)
+	case draw < 16:
+		factor := 3 + m.rand.IntN(2)
+		m.do(ctx, fmt.Sprint("replication factor ", factor), func(ctx context.Context) error {
+			return n.Replicate(ctx, schema.BuiltinKeyspace, map[string]int{"dc1": factor})
+		})
+	case draw < 40 && m.losses && members > 4 && time.Since(m.last) > burnEvery:
+		m.burn(ctx, with[m.rand.IntN(len(with))])
+	case len(without) > 0 && (members <= 4 || draw < 65):
+		i := without[m.rand.IntN(len(without))]
+		m.note("machine %d joins", i)
+		m.begun++
+		m.c.Enter(i)
+	case members > 4:
+		i := with[m.rand.IntN(len(with))]
+		if leaver, ok := m.c.operated(i); ok {
+			m.do(ctx, fmt.Sprint("machine ", i, " leaves"), func(ctx context.Context) error { return n.Decommission(ctx, leaver.Self()) })
+		}
+	}
+}
+
+func (m *mover) do(ctx context.Context, what string, f func(context.Context) error) {
+	ctx, cancel := context.WithTimeout(ctx, opPatience)
+	defer cancel()
+	err := f(ctx)
+	if err == nil {
+		m.begun++
+	}
+	m.note("%s: %v", what, err)
+}
+
+func (m *mover) note(f string, args ...any) {
+	m.log = append(m.log, fmt.Sprintf("%10s  ", m.c.Elapsed().Round(time.Millisecond))+fmt.Sprintf(f, args...))
+}
+
+// burn loses a machine for good, and has its node removed or replaced, however long
+// that takes.
+func (m *mover) burn(ctx context.Context, i int) {
+	n, ok := m.c.operated(i)
+	if !ok {
+		return
+	}
+	dead, replace := n.Self(), m.rand.IntN(2) == 0
+	m.c.machines[i].absent.Store(true)
+	m.c.Kill(i, true, 0)
+	m.c.machines[i].disk.Wipe()
+	m.last = time.Now()
+	m.burnt++
+	m.begun++
+	m.note("machine %d burns, replaced: %v", i, replace)
+	entered := false
+	for ctx.Err() == nil && m.isMember(dead) {
+		time.Sleep(5 * time.Second)
+		other, ok := m.at(i)
+		if !ok {
+			continue
+		}
+		try, cancel := context.WithTimeout(ctx, opPatience)
+		switch change := other.View().Ring.Change(); {
+		case entered || m.settling(other, dead):
+		case change != nil:
+			_ = other.AbortChange(try) // what waits for the dead
+		case !replace:
+			_ = other.Remove(try, dead)
+		case other.Replace(try, dead) == nil:
+			entered = true
+			m.c.Enter(i)
+		}
+		cancel()
+	}
+}
+
+// settling reports whether the change on its way gives a node up.
+func (m *mover) settling(n operated, dead ring.NodeID) bool {
+	r := n.View().Ring
+	i, ok := r.Index(dead)
+	return ok && r.Member(i).State == ring.Dead
+}
+
+// isMember reports whether anybody still has a node as a member.
+func (m *mover) isMember(id ring.NodeID) bool {
+	return slices.ContainsFunc(m.c.holders(), func(h holder) bool {
+		_, is := h.View().Ring.Index(id)
+		return is
+	})
+}
+
+// awaitSettled waits until no change is on its way and all nodes have the same
+// catalog, at most for a patience, and returns what keeps it.
+func (c *Cluster) awaitSettled(patience time.Duration) (left string) {
+	for began := time.Now(); ; time.Sleep(time.Second) {
+		left = ""
+		versions := map[uint64]uuid.UUID{}
+		for _, h := range c.holders() {
+			v := h.View()
+			versions[v.Version] = v.Cluster
+			if change := v.Ring.Change(); change != nil {
+				left = fmt.Sprintf("a change %s is still %s", change.Kind, change.Phase)
+			}
+			if left == "" {
+				left = c.unclean(h)
+			}
+		}
+		if left == "" && len(versions) > 1 {
+			left = fmt.Sprintf("nodes serve by different catalogs: %v", versions)
+		}
+		if left == "" || time.Since(began) > patience {
+			return left
+		}
+	}
+}
+
+// unclean names a range that a node has rows of and does not hold.
+func (c *Cluster) unclean(h holder) string {
+	v := h.View()
+	me, member := v.Ring.Index(h.Self())
+	leaves, err := h.Replica().AllLeaves(context.Background())
+	if err != nil {
+		return err.Error()
+	}
+	for _, l := range leaves {
+		if t := v.Table(l.Table); member && t != nil && !v.Ring.Holds(t.Placement, l.Range, me) {
+			return fmt.Sprintf("node %s has rows of range %d, which it does not hold", h.Self(), l.Range)
+		}
+	}
+	return ""
+}
