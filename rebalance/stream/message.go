@@ -60,33 +60,33 @@ type Answer struct {
 	Entries []byte // of storage key and fragment, in the order of the stream
 }
 
-// Encode returns the message.
+// answerHead is the length of what comes before what the checksum is of.
+const answerHead = 1 + 4
+
+// Encode returns the message: version, CRC-32C of the rest, position and entries.
 func (m *Answer) Encode() []byte {
-	b := append(make([]byte, 0, 1+4+4+len(m.Next)+len(m.Entries)), messageVersion)
-	b = binary.BigEndian.AppendUint32(b, m.sum())
-	return append(appendKey(b, m.Next), m.Entries...)
+	b := make([]byte, answerHead, answerHead+binary.MaxVarintLen32+len(m.Next)+len(m.Entries))
+	b = append(appendKey(b, m.Next), m.Entries...)
+	b[0] = messageVersion
+	binary.BigEndian.PutUint32(b[1:], checksum(b[answerHead:]))
+	return b
 }
 
 // DecodeAnswer reads the message, which the answer aliases. The errors are
 // ErrMessage, and ErrDamaged if the checksum is of something else.
 func DecodeAnswer(b []byte) (m Answer, err error) {
 	r := newReader(b)
-	sum := r.take(4)
+	if sum := r.take(4); !r.bad && checksum(r.b) != binary.BigEndian.Uint32(sum) {
+		return m, fmt.Errorf("%w: the checksum of %d bytes is not %08x", ErrDamaged, len(b), sum)
+	}
 	m.Next = r.key()
 	if m.Entries = r.b; r.bad {
 		return Answer{}, fmt.Errorf("%w: an answer of %d bytes", ErrMessage, len(b))
 	}
-	if got := m.sum(); got != binary.BigEndian.Uint32(sum) {
-		return Answer{}, fmt.Errorf("%w: checksum %08x, not %08x", ErrDamaged, got, sum)
-	}
 	return m, nil
 }
 
-// sum is the CRC-32C of the entries and of where they end.
-func (m *Answer) sum() uint32 {
-	castagnoli := crc32.MakeTable(crc32.Castagnoli)
-	return crc32.Update(crc32.Checksum(m.Entries, castagnoli), castagnoli, m.Next)
-}
+func checksum(b []byte) uint32 { return crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)) }
 
 func appendKey(dst, key []byte) []byte {
 	return append(binary.AppendUvarint(dst, uint64(len(key))), key...)
