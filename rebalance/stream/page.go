@@ -71,12 +71,13 @@ func (p *pageReader) leaf(ctx context.Context, l record.Leaf, lower, upper []byt
 		return false, err
 	}
 	heads := &headFinder{table: l.Table}
-	if l.Space != record.SpaceHeads {
+	ok := rows.Seek(lower)
+	if ok && l.Space != record.SpaceHeads {
 		if heads.cursor, err = p.cursor(l.Heads().Bounds()); err != nil {
 			return false, errors.Join(err, rows.Close())
 		}
 	}
-	for ok := rows.Seek(lower); ok && !full; {
+	for ok && !full {
 		if full, err = p.entry(ctx, l, rows, heads); err != nil {
 			break
 		}
