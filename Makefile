@@ -34,7 +34,7 @@ lint: ## gofmt, go vet, staticcheck (the house rules are tests: internal/tidy)
 
 .PHONY: race
 race: ## the tests of the packages with goroutines, under the race detector
-	$(GO) test -race -short ./hlc ./storage ./transport ./membership ./catalog ./replica ./coordinator ./hinted ./antientropy/... ./mend ./httpapi ./client ./node
+	$(GO) test -race -short ./hlc ./storage ./transport ./membership ./catalog ./replica ./coordinator ./hinted ./antientropy/... ./mend ./rebalance/... ./httpapi ./client ./node
 
 .PHONY: sim
 sim: ## simulate a cluster: SEEDS=n runs seeds 1..n, SEED=k repeats one and prints its faults

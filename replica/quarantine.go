@@ -124,6 +124,9 @@ func (r *Replica) Quarantine(id token.RangeID, cause error) {
 	}
 }
 
+// InQuarantine reports whether a range must not be read.
+func (r *Replica) InQuarantine(id token.RangeID) bool { return r.quarantine.has(id) }
+
 // Quarantined lists the ranges that are in it, in order.
 func (r *Replica) Quarantined() []Quarantined {
 	r.quarantine.mu.Lock()

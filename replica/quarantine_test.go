@@ -46,6 +46,9 @@ func TestQuarantine(t *testing.T) {
 		if a := f.Scan(t.Context(), peer, scan); a.Verdict.Code != wants["bad"] {
 			t.Errorf("%s: a scan: %v", when, a.Verdict)
 		}
+		if f.InQuarantine(bad) != (wants["bad"] != transport.OK) {
+			t.Errorf("%s: InQuarantine says otherwise", when)
+		}
 		f.mustApply(t, group(entry(t, "bad", 2)))
 	}
 	check(f, "before", map[string]transport.Code{"bad": transport.Failed, strange: transport.Failed, "good": transport.OK})

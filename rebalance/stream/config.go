@@ -1,0 +1,58 @@
+package stream
+
+import (
+	"fmt"
+	"time"
+)
+
+// Config bounds the filling of ranges, on both sides.
+type Config struct {
+	// PageBytes bounds the entries of a page, except that one goes alone.
+	PageBytes int
+	// PageRows bounds the rows that are read for a page, whatever of them travels.
+	PageRows int
+	// Serving is how many pages are read for others at once; more are refused.
+	Serving int
+	// Filling is how many targets are filled at once; more wait.
+	Filling int
+	// BytesPerSecond bounds what all targets together are filled with.
+	BytesPerSecond int
+	// PersistPages is after how many pages the position is persisted.
+	PersistPages int
+	// Tries is how many times in a row one page may fail for reasons that pass.
+	Tries int
+	// PauseMin and PauseMax bound the pause after such a failure, which doubles.
+	PauseMin, PauseMax time.Duration
+	// CallTimeout bounds a call to the source, and the storing of a page.
+	CallTimeout time.Duration
+}
+
+// DefaultConfig fills with 64 MiB a second.
+func DefaultConfig() Config {
+	return Config{
+		PageBytes: 1 << 20, PageRows: 50_000, Serving: 2, Filling: 4, BytesPerSecond: 64 << 20, PersistPages: 16,
+		Tries: 8, PauseMin: 50 * time.Millisecond, PauseMax: 5 * time.Second, CallTimeout: 15 * time.Second,
+	}
+}
+
+// Validate reports the first bound that makes no sense.
+func (c Config) Validate() error {
+	for _, n := range []struct {
+		name        string
+		value, most int
+	}{
+		{"PageBytes", c.PageBytes, bytesMax}, {"PageRows", c.PageRows, 1 << 30}, {"Serving", c.Serving, 1 << 10}, {"Filling", c.Filling, 1 << 10},
+		{"BytesPerSecond", c.BytesPerSecond, 1 << 40}, {"PersistPages", c.PersistPages, 1 << 20}, {"Tries", c.Tries, 1 << 10},
+	} {
+		if n.value < 1 || n.value > n.most {
+			return fmt.Errorf("stream: %s is %d: give 1 to %d", n.name, n.value, n.most)
+		}
+	}
+	switch {
+	case c.PauseMin <= 0 || c.PauseMax < c.PauseMin:
+		return fmt.Errorf("stream: PauseMin is %s and PauseMax %s: give more than 0, and no less", c.PauseMin, c.PauseMax)
+	case c.CallTimeout <= 0:
+		return fmt.Errorf("stream: CallTimeout is %s: give more than 0", c.CallTimeout)
+	}
+	return nil
+}
