@@ -8,3 +8,6 @@ import "syscall"
 func childAttributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{}
 }
+
+// locked: whose lock a file is cannot be told everywhere.
+func locked(string) bool { return false }

@@ -5,8 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -101,14 +101,15 @@ func (o Options) leaver(members []admin.Member, which string, number int) (id st
 // endPatience is how long a node may take to end that has left.
 const endPatience = 30 * time.Second
 
-// setAside moves the data of a node that has left out of the way once it has ended.
+// setAside moves the data of a node that has left out of the way, once it serves
+// nothing any more and its process has let go of its stores.
 func (n node) setAside(ctx context.Context, out io.Writer) error {
 	if !exists(n.dir) {
 		return nil // its data is elsewhere
 	}
 	ctx, cancel := context.WithTimeout(ctx, endPatience)
 	defer cancel()
-	for n.answers(ctx) {
+	for checkPorts([]node{n}) != nil || locked(filepath.Join(n.dir, "meta", "LOCK")) {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("dev: %s has not ended: stop it, and delete %s", n.name, n.dir)
@@ -123,17 +124,4 @@ func (n node) setAside(ctx context.Context, out io.Writer) error {
 	}
 	fmt.Fprintf(out, "its data is set aside in %s, and can be deleted\n", n.left())
 	return nil
-}
-
-// answers reports whether a process serves the node's admin port.
-func (n node) answers(ctx context.Context) bool {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, n.adminURL()+"/healthz", nil)
-	if err != nil {
-		return false
-	}
-	resp, err := (&http.Client{Timeout: time.Second}).Do(req)
-	if err != nil {
-		return ctx.Err() != nil
-	}
-	return resp.Body.Close() == nil
 }
