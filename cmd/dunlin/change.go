@@ -43,7 +43,7 @@ type operation struct {
 	// unconfirmed keeps the change from being begun, after its plan was shown.
 	unconfirmed error
 	// begun says what comes next; nil: the usual.
-	begun func(io.Writer, admin.Status, admin.LayoutPlan)
+	begun func(io.Writer, admin.Status, client.ChangeRequest)
 }
 
 // run plans a change, begins it, and waits for it, as the flags say.
@@ -74,7 +74,17 @@ func (f *changeFlags) run(cmd *cobra.Command, op operation) error {
 		return &usageError{fmt.Errorf("%s: %w", name, op.unconfirmed)}
 	}
 	if !f.output.json() {
-		f.tell(out, status, plan, op)
+		fmt.Fprintln(out)
+		switch {
+		case plan.Done && op.begun == nil:
+			fmt.Fprintln(out, "There is nothing to do: it is done already.")
+		case f.dryRun:
+			fmt.Fprintln(out, "Nothing was changed (--dry-run).")
+		case op.begun != nil:
+			op.begun(out, status, request)
+		default:
+			printBegun(out, plan)
+		}
 	}
 	if !f.wait || f.dryRun || plan.Done {
 		return nil
@@ -100,19 +110,10 @@ func (f *changeFlags) show(ctx context.Context, out io.Writer, ask func(context.
 	return plan, show(out, f.output, raw, &plan, func(out io.Writer) error { return moves.PrintPlan(out, plan) })
 }
 
-// tell says what was done, and what comes next.
-func (f *changeFlags) tell(out io.Writer, s admin.Status, plan admin.LayoutPlan, op operation) {
-	fmt.Fprintln(out)
-	switch {
-	case plan.Done:
-		fmt.Fprintln(out, "There is nothing to do: it is done already.")
-	case f.dryRun:
-		fmt.Fprintln(out, "Nothing was changed (--dry-run).")
-	case op.begun != nil:
-		op.begun(out, s, plan)
-	default:
-		fmt.Fprintf(out, "Change %d is on its way. Follow it:  dunlin layout status --watch\nDrop it, until reads ask the new replicas:  dunlin layout abort\n", plan.Change)
-	}
+// printBegun says what can be done about a change on its way.
+func printBegun(out io.Writer, plan admin.LayoutPlan) {
+	fmt.Fprintf(out, "Change %d is on its way. Follow it:  dunlin layout status --watch\n"+
+		"Drop it, until reads ask the new replicas:  dunlin layout abort\n", plan.Change)
 }
 
 // progressShow draws progress on standard error: a bar on a terminal, else lines.

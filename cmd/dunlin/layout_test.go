@@ -126,7 +126,7 @@ func TestChangeCommands(t *testing.T) {
 		{"node remove 461 --dry-run", "remove: " + planned + "Nothing was changed (--dry-run).\n", admin.ChangeRequest{}},
 		{"node zone 461 z2", "zone: " + planned + onItsWay, admin.ChangeRequest{Kind: "zone", Node: node, Zone: "z2"}},
 		{"node replace 461", "replace: " + planned + "The next node that joins takes its ranges. Start the new machine, with an empty data directory:\n" +
-			"  dunlin serve --join 10.0.0.1:7481\nTake it back:  dunlin layout abort\n", admin.ChangeRequest{Kind: "replace", Node: node}},
+			"  dunlin serve --join 10.0.0.1:7481 --zone z1 --datacenter dc1\nTake it back:  dunlin layout abort\n", admin.ChangeRequest{Kind: "replace", Node: node}},
 		{"layout plan --add z1 --remove 461", "join: " + planned + "Nothing was changed (--dry-run).\n", admin.ChangeRequest{}},
 		{"keyspace replication dunlin 2", "replication: " + planned + onItsWay,
 			admin.ChangeRequest{Kind: "replication", Keyspace: "dunlin", Factors: map[string]int{"dc1": 2}}},

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dunlindb/dunlin/admin"
+	"github.com/dunlindb/dunlin/client"
 	"github.com/dunlindb/dunlin/cmd/dunlin/moves"
 )
 
@@ -64,7 +65,8 @@ the replicas that are left, so that every keyspace has its number of replicas ag
 Undo it with "dunlin layout abort" until reads ask the new replicas: the node is
 then a member as before, and may be started again. After that it is refused, and its
 data directory must be wiped before it can join as a new node.
-Refused: for a node that is alive, and when too few nodes would stay.`,
+Refused: for a node that is alive, when too few nodes would stay, while another
+change is on its way, and while a keyspace has a single replica of each range.`,
 		Example: "  dunlin node remove 461eee54 --dry-run\n  dunlin node remove 461eee54 --yes --wait",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -87,14 +89,15 @@ func newReplaceCommand() *cobra.Command {
 		Use:   "replace DEAD_ID",
 		Short: "Let the next node that joins take the ranges of a dead one",
 		Long: `Let a new machine take the place of a node that will never come back: the next node
-that is started with --join takes exactly its ranges and fills them from the other
-replicas; nothing else moves. Until then nothing happens.
+that is started with --join, in the same zone and datacenter, takes exactly its ranges and
+fills them from the other replicas; nothing else moves. Until then nothing happens.
 
 ` + lost + `
 
 Undo it with "dunlin layout abort", before the new node is started or while it is
 filled, until reads ask it.
-Refused: for a node that is alive, and while another change is on its way.`,
+Refused: for a node that is alive, while another change is on its way, and while a
+keyspace has a single replica of each range.`,
 		Example: "  dunlin node replace 461eee54 --dry-run\n  dunlin node replace 461eee54\n  dunlin serve --join 10.0.0.1:7481 --listen-host 10.0.0.9 --data-dir /var/lib/dunlin",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -106,13 +109,16 @@ Refused: for a node that is alive, and while another change is on its way.`,
 }
 
 // printReplace says how the new node is started.
-func printReplace(out io.Writer, s admin.Status, _ admin.LayoutPlan) {
-	seed := "HOST:7481"
+func printReplace(out io.Writer, s admin.Status, r client.ChangeRequest) {
+	seed, place := "HOST:7481", ""
 	if m := moves.Member(s.Members, s.Node); m != nil {
 		seed = m.Internode
 	}
+	if m := moves.Member(s.Members, r.Node); m != nil {
+		place = fmt.Sprintf(" --zone %s --datacenter %s", m.Zone, m.Datacenter)
+	}
 	fmt.Fprintf(out, "The next node that joins takes its ranges. Start the new machine, with an empty data directory:\n"+
-		"  dunlin serve --join %s\nTake it back:  dunlin layout abort\n", seed)
+		"  dunlin serve --join %s%s\nTake it back:  dunlin layout abort\n", seed, place)
 }
 
 func newZoneCommand() *cobra.Command {

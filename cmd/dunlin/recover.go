@@ -42,9 +42,9 @@ then they fill up what the others held, as far as any of them has it.
     LOST: stop them first, everywhere.
   - It CANNOT BE UNDONE.
 
-While a majority is alive it is not needed: use "dunlin node remove" or "dunlin node
-replace". Reads and writes whose level can be met never needed a majority of
-members. Without --force it says what it would do, and does nothing.`,
+Ask one of the survivors (--admin). While a majority is alive it is refused: use "dunlin node remove" or "dunlin node
+replace". Reads and writes whose level can be met need no majority of members.
+Without --force it says what it would do, and does nothing.`,
 		Example: `  dunlin recover --cluster dunlin --survivor 0f125b0b --reason "rack 2 burnt down"
   dunlin recover --force --cluster dunlin --survivor 0f125b0b --reason "rack 2 burnt down"`,
 		Args: cobra.NoArgs,

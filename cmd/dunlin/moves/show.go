@@ -152,11 +152,23 @@ func Lines(out io.Writer) Show {
 			fmt.Fprintln(out, Line(p))
 			last = p
 		}
-		if !slices.Equal(waiting, p.Waiting) {
+		if !slices.EqualFunc(waiting, p.Waiting, same) {
 			printWaiting(out, p)
 			waiting = p.Waiting
 		}
 	}
+}
+
+// same reports whether two sentences differ at most in numbers, which go on by
+// themselves and need not be told each time.
+func same(a, b string) bool {
+	words := func(r rune) rune {
+		if r >= '0' && r <= '9' {
+			return -1
+		}
+		return r
+	}
+	return strings.Map(words, a) == strings.Map(words, b)
 }
 
 func printWaiting(out io.Writer, p *admin.ChangeProgress) {
@@ -177,7 +189,7 @@ func Bars(out io.Writer, width func() int) Show {
 		if p == nil {
 			return
 		}
-		if !slices.Equal(waiting, p.Waiting) {
+		if !slices.EqualFunc(waiting, p.Waiting, same) {
 			printWaiting(out, p)
 			waiting = p.Waiting
 		}

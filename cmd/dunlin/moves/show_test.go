@@ -111,6 +111,8 @@ func TestLines(t *testing.T) {
 	for n := range uint64(12) {
 		tell(func(p *admin.ChangeProgress) { p.BytesDone = n })
 	}
+	tell(func(p *admin.ChangeProgress) { p.Waiting = []string{"a has 3 of 9 ranges"} })
+	tell(func(p *admin.ChangeProgress) { p.Waiting = []string{"a has 10 of 9 ranges"} })
 	tell(func(p *admin.ChangeProgress) { p.Waiting = []string{"b is not alive"} })
 	tell(func(p *admin.ChangeProgress) { p.Waiting = nil })
 	tell(func(p *admin.ChangeProgress) { p.Phase = "flipped" })
@@ -119,6 +121,7 @@ func TestLines(t *testing.T) {
 join (change 4), streaming: 0%, 0 B of about 100 B
 join (change 4), streaming: 5%, 5 B of about 100 B
 join (change 4), streaming: 10%, 10 B of about 100 B
+WAITING: a has 3 of 9 ranges
 WAITING: b is not alive
 join (change 4), flipped: 100%, 11 B of about 100 B
 `
