@@ -81,21 +81,37 @@ func (f *fleet) describe(c *child) {
 		f.binary, strings.Join(c.node.args(), " "))
 }
 
-// waitReady polls the nodes' /readyz until all answer 200.
-func (f *fleet) waitReady(ctx context.Context) error {
+// waitReady polls the nodes' /readyz until all answer 200, and returns how many do. A
+// node that ends without a fault is no member any more; watch tells of it.
+func (f *fleet) waitReady(ctx context.Context) (ready int, err error) {
 	client := &http.Client{Timeout: time.Second}
 	for _, c := range f.kids {
-		for !isReady(ctx, client, c.node.adminURL()) {
-			select {
-			case <-c.done:
-				return fmt.Errorf("%s ended before it was ready (%v); the end of its log:\n%s", c.node.name, c.err, tail(c.node.dir+".log", 8))
-			case <-ctx.Done():
-				return fmt.Errorf("%s was not ready in time; the end of its log:\n%s", c.node.name, tail(c.node.dir+".log", 8))
-			case <-time.After(50 * time.Millisecond):
-			}
+		ok, err := c.waitReady(ctx, client)
+		if err != nil {
+			return ready, err
+		}
+		if ok {
+			ready++
 		}
 	}
-	return nil
+	return ready, nil
+}
+
+// waitReady reports false for a node that ended without a fault.
+func (c *child) waitReady(ctx context.Context, client *http.Client) (bool, error) {
+	for !isReady(ctx, client, c.node.adminURL()) {
+		select {
+		case <-c.done:
+			if c.err == nil {
+				return false, nil
+			}
+			return false, fmt.Errorf("%s ended before it was ready (%v); the end of its log:\n%s", c.node.name, c.err, tail(c.node.dir+".log", 8))
+		case <-ctx.Done():
+			return false, fmt.Errorf("%s was not ready in time; the end of its log:\n%s", c.node.name, tail(c.node.dir+".log", 8))
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	return true, nil
 }
 
 func isReady(ctx context.Context, client *http.Client, admin string) bool {
@@ -109,10 +125,6 @@ func isReady(ctx context.Context, client *http.Client, admin string) bool {
 	}
 	defer resp.Body.Close()
 	return resp.StatusCode == http.StatusOK
-}
-
-func (f *fleet) printReady() {
-	fmt.Fprintf(f.out, "\n%d nodes are ready.\n", len(f.kids))
 }
 
 // watch says when a node ends, and leaves it so, until ctx ends or none is left. A

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"time"
+
+	"github.com/dunlindb/dunlin/cmd/dunlin/text"
 )
 
 // readyDeadline bounds how long the nodes may take to become ready.
@@ -38,13 +40,14 @@ func Run(ctx context.Context, out io.Writer, o Options) error {
 	}
 	readyCtx, cancel := context.WithTimeout(ctx, readyDeadline)
 	defer cancel()
-	if err := fleet.waitReady(readyCtx); err != nil {
+	ready, err := fleet.waitReady(readyCtx)
+	if err != nil {
 		if ctx.Err() != nil {
 			return nil // Ctrl-C while starting
 		}
 		return err
 	}
-	fleet.printReady()
+	fmt.Fprintf(out, "\n%s ready.\n", text.Count(ready, "node is", "nodes are"))
 	if o.Sample != nil {
 		var urls []string
 		for _, n := range plan {

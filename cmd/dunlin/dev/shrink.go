@@ -59,10 +59,11 @@ func Remove(ctx context.Context, out io.Writer, o Options, which string, show mo
 			return fmt.Errorf("dev: %w", err)
 		}
 	}
-	fmt.Fprintf(out, "\n%s has left the cluster\n", which)
-	if n == nil {
+	if n == nil { // it runs elsewhere
+		fmt.Fprintf(out, "\n%s has left the cluster\n", id)
 		return nil
 	}
+	fmt.Fprintf(out, "\n%s has left the cluster\n", n.name)
 	return n.setAside(ctx, out)
 }
 

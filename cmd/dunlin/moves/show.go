@@ -83,9 +83,14 @@ func Line(p *admin.ChangeProgress) string {
 	return fmt.Sprintf("%s (change %d), %s: %s", p.Kind, p.ID, p.Phase, strings.Join(facts(p), ", "))
 }
 
-// facts are what is known of a change's speed.
+// facts are what is known of how far a change is, and how fast.
 func facts(p *admin.ChangeProgress) []string {
-	all := []string{strconv.Itoa(percent(p)) + "%", fmt.Sprintf("%s of about %s", text.Bytes(p.BytesDone), text.Bytes(max(p.BytesTotal, p.BytesDone)))}
+	all := []string{strconv.Itoa(percent(p)) + "%"}
+	if total := max(p.BytesTotal, p.BytesDone); total > 0 {
+		all = append(all, fmt.Sprintf("%s of about %s", text.Bytes(p.BytesDone), text.Bytes(total)))
+	} else if p.Ranges > 0 {
+		all = append(all, fmt.Sprintf("%d of %d replicas", p.Done, p.Ranges))
+	}
 	if p.RowsDone > 0 {
 		all = append(all, fmt.Sprintf("%d rows", p.RowsDone))
 	}

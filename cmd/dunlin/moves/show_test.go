@@ -86,7 +86,8 @@ func TestBar(t *testing.T) {
 		{streaming(), 103, "decommission streaming [███░░░░░░░░] 34%  350.0 MiB of about 1.0 GiB  81234 rows  34.0 MiB/s  20s left"},
 		{streaming(), 60, "decommission streaming  34%  350.0 MiB of about 1.0 GiB  81"},
 		{streaming(), 0, ""},
-		{announced, 60, "join announced [░░░░░░░░░░░░░░░░░░░░░] 0%  0 B of about 0 B"},
+		{announced, 60, "join announced [░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░] 0%"},
+		{&admin.ChangeProgress{Kind: "join", Phase: "streaming", Ranges: 8, Done: 4}, 60, "join streaming [██████████░░░░░░░░░░░] 50%  4 of 8 replicas"},
 		{over, 60, "join streaming [█████████████████░] 99%  12 B of about 12 B"},
 	} {
 		got := Bar(c.p, c.width)
