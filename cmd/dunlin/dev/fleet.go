@@ -17,6 +17,7 @@ import (
 // fleet is the child processes of a development cluster. It owns one
 // goroutine a child, which ends when the child does.
 type fleet struct {
+	opts   Options
 	binary string
 	out    io.Writer
 	kids   []*child
@@ -35,8 +36,8 @@ type child struct {
 // stopPatience is how long a node may take to stop before it is killed.
 const stopPatience = 20 * time.Second
 
-func newFleet(binary string, out io.Writer) *fleet {
-	return &fleet{binary: binary, out: out, deaths: make(chan *child, 64)}
+func newFleet(o Options, binary string, out io.Writer) *fleet {
+	return &fleet{opts: o, binary: binary, out: out, deaths: make(chan *child, 64)}
 }
 
 func (f *fleet) startAll(plan []node) error {
@@ -139,6 +140,7 @@ func (f *fleet) watch(ctx context.Context) error {
 		case c := <-f.deaths:
 			if c.err == nil {
 				fmt.Fprintf(f.out, "%s (pid %d) has ended by itself: %s\n", c.node.name, c.cmd.Process.Pid, tail(c.node.dir+".log", 1))
+				f.bury(ctx, c.node)
 				continue
 			}
 			died++
@@ -151,6 +153,17 @@ func (f *fleet) watch(ctx context.Context) error {
 		return nil
 	}
 	return errors.New("all nodes are dead; see their logs")
+}
+
+// bury sets the data of a node aside that has left the cluster, whoever took it out.
+func (f *fleet) bury(ctx context.Context, n node) {
+	_, _, s, err := f.opts.running(ctx, n.number)
+	if err != nil || n.member(s.Members) != nil {
+		return // nobody can tell, or it was only stopped
+	}
+	if err := n.setAside(ctx, f.out); err != nil {
+		fmt.Fprintln(f.out, err)
+	}
 }
 
 // stop ends all nodes gracefully, and by force when one takes too long.

@@ -29,7 +29,7 @@ func TestNodesThatEnd(t *testing.T) {
 		if err != nil {
 			t.Skipf("there is no %s here: %v", c.program, err)
 		}
-		o := Options{Nodes: 1, Base: "127.0.0.1", Dir: t.TempDir(), Ports: usual}
+		o := Options{Nodes: 1, Base: "127.0.79.254", Dir: t.TempDir(), Ports: Ports{HTTP: 27480, Internode: 27481, Gossip: 27482, Admin: 27483}}
 		plan, err := o.plan("linux")
 		if err != nil {
 			t.Fatal(err)
@@ -38,7 +38,7 @@ func TestNodesThatEnd(t *testing.T) {
 			t.Fatal(err)
 		}
 		var out bytes.Buffer
-		f := newFleet(binary, &out)
+		f := newFleet(o, binary, &out)
 		if err := f.startAll(plan); err != nil {
 			t.Fatal(err)
 		}

@@ -40,7 +40,7 @@ func Add(ctx context.Context, out io.Writer, o Options, show moves.Show) error {
 	if err != nil {
 		return fmt.Errorf("dev: find this binary: %w", err)
 	}
-	fleet := newFleet(binary, out)
+	fleet := newFleet(o, binary, out)
 	defer fleet.stop()
 	if err := fleet.startAll([]node{n}); err != nil {
 		return err

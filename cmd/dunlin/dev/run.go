@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/dunlindb/dunlin/cmd/dunlin/text"
@@ -33,7 +34,7 @@ func Run(ctx context.Context, out io.Writer, o Options) error {
 	if err != nil {
 		return fmt.Errorf("dev: find this binary: %w", err)
 	}
-	fleet := newFleet(binary, out)
+	fleet := newFleet(o, binary, out)
 	defer fleet.stop()
 	if err := fleet.startAll(plan); err != nil {
 		return err
@@ -72,6 +73,15 @@ func (o Options) where() (flags string) {
 	return flags
 }
 
+// unused is the number that a node gets that is added.
+func unused(plan []node) int {
+	number := 1
+	for slices.ContainsFunc(plan, func(n node) bool { return n.number == number }) {
+		number++
+	}
+	return number
+}
+
 // printNextSteps tells what can be tried.
 func printNextSteps(out io.Writer, o Options, plan []node) {
 	first := plan[0]
@@ -87,5 +97,5 @@ Try next, in another terminal:
   %[5]s dev --remove %[7]d%[6]s    # it leaves again
 
 Ctrl-C stops the cluster; data stays in %[4]s.
-`, first.httpURL(), first.adminURL(), "PID-OF-A-NODE", filepath.Dir(first.dir), os.Args[0], o.where(), plan[len(plan)-1].number+1)
+`, first.httpURL(), first.adminURL(), "PID-OF-A-NODE", filepath.Dir(first.dir), os.Args[0], o.where(), unused(plan))
 }

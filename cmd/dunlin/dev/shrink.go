@@ -3,8 +3,10 @@ package dev
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -117,10 +119,13 @@ func (n node) setAside(ctx context.Context, out io.Writer) error {
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
+	if !exists(n.dir) {
+		return nil // the process that ran it was faster
+	}
 	if err := os.RemoveAll(n.left()); err != nil {
 		return fmt.Errorf("dev: %w", err)
 	}
-	if err := os.Rename(n.dir, n.left()); err != nil {
+	if err := os.Rename(n.dir, n.left()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("dev: %w", err)
 	}
 	fmt.Fprintf(out, "its data is set aside in %s, and can be deleted\n", n.left())
