@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"mime"
 	"net"
 	"net/http"
 	"net/http/pprof"
@@ -21,14 +20,21 @@ import (
 
 // Node is what the admin port shows and does: *node.Node.
 type Node interface {
-	// Unready lists why the node should not be sent requests.
-	Unready() []string
-	Status() (Status, error)
-	// Layout is nil before the node is a member.
-	Layout() *Layout
+	Showing
 	// SetTable changes settings of a table ("keyspace.table").
 	SetTable(ctx context.Context, table string, change schema.Settings) error
 	Healing
+	Changing
+}
+
+// Showing is what a node tells about itself and its cluster.
+type Showing interface {
+	// Unready lists why the node should not be sent requests.
+	Unready() []string
+	// Status need not set Change: Progress tells that.
+	Status() (Status, error)
+	// Layout is nil before the node is a member.
+	Layout() *Layout
 }
 
 // Healing is the part of a node that makes replicas equal.
@@ -70,6 +76,11 @@ func New(env Env) (*Server, error) {
 	s.mux.Handle("GET /metrics", promhttp.HandlerFor(env.Gatherer, promhttp.HandlerOpts{EnableOpenMetrics: true}))
 	s.mux.HandleFunc("GET /v1/status", s.status)
 	s.mux.HandleFunc("GET /v1/layout", s.layout)
+	s.mux.HandleFunc("POST /v1/layout/plan", s.plan)
+	s.mux.HandleFunc("POST /v1/layout/changes", s.change)
+	s.mux.HandleFunc("GET /v1/layout/change", s.progress)
+	s.mux.HandleFunc("DELETE /v1/layout/change", s.abort)
+	s.mux.HandleFunc("POST /v1/recover", s.recoverCluster)
 	s.mux.HandleFunc("PUT /v1/tables/{table}", s.setTable)
 	s.mux.HandleFunc("GET /v1/hints", s.hints)
 	s.mux.HandleFunc("POST /v1/hints", s.replayHints)
@@ -134,6 +145,7 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 		fail(w, http.StatusInternalServerError, err.Error(), "")
 		return
 	}
+	status.Change = s.env.Node.Progress()
 	answer(w, status)
 }
 
@@ -173,15 +185,8 @@ func (c *tableChange) settings() (change schema.Settings, field string, err erro
 }
 
 func (s *Server) setTable(w http.ResponseWriter, r *http.Request) {
-	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
-		fail(w, http.StatusUnsupportedMediaType, "give Content-Type application/json", "")
-		return
-	}
 	var change tableChange
-	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&change); err != nil {
-		fail(w, http.StatusBadRequest, err.Error(), "")
+	if !readBody(w, r, &change) {
 		return
 	}
 	settings, field, err := change.settings()

@@ -28,6 +28,7 @@ type fakeNode struct {
 	setErr    error
 	set       map[string]schema.Settings
 	hurried   []string // tables
+	fakeLayout
 }
 
 func (n *fakeNode) Unready() []string { return n.unready }
@@ -138,7 +139,7 @@ func TestSetTable(t *testing.T) {
 		{"PUT /v1/tables/dunlin.events", `{}`, nil, 400, "retention"},
 		{"PUT /v1/tables/dunlin.events", `{"retention":30}`, nil, 400, ""},
 		{"PUT /v1/tables/dunlin.events", `{"retention":"-1d"}`, nil, 400, "retention"},
-		{"PUT /v1/tables/dunlin.events", `{"keep":"30d"}`, nil, 400, ""},
+		{"PUT /v1/tables/dunlin.events", `{"keep":"30d"}`, nil, 400, "keep"},
 		{"PUT /v1/tables/dunlin.events", `nonsense`, nil, 400, ""},
 		{"PUT /v1/tables/dunlin.no", `{"retention":"30d"}`, &schema.NotFoundError{Table: "dunlin.no"}, 404, "table"},
 		{"PUT /v1/tables/dunlin.events", `{"retention":"30d"}`, context.DeadlineExceeded, 503, ""},

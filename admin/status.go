@@ -16,8 +16,10 @@ type Status struct {
 	Ready          bool     `json:"ready"`
 	Unready        []string `json:"unready,omitempty"` // why not
 	Members        []Member `json:"members"`
-	Storage        Storage  `json:"storage"`
-	Tables         []Table  `json:"tables"`
+	// Change is the change of the layout on its way.
+	Change  *ChangeProgress `json:"change,omitempty"`
+	Storage Storage         `json:"storage"`
+	Tables  []Table         `json:"tables"`
 }
 
 // Member is one node of the cluster as this node sees it.

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/dunlindb/dunlin/client"
+	"github.com/dunlindb/dunlin/cmd/dunlin/text"
 )
 
 // lineMax is the longest line that is read from a file.
@@ -240,7 +241,7 @@ func readTable(cmd *cobra.Command, c *client.Client, stream string, o client.Rea
 		}
 		rows = append(rows, []string{ev.Time, ev.Type, string(oneLine(ev.Data))})
 	}
-	return errors.Join(printTable(out, []string{"TIME", "TYPE", "DATA"}, rows), out.Flush())
+	return errors.Join(text.Table(out, []string{"TIME", "TYPE", "DATA"}, rows), out.Flush())
 }
 
 // outIsTerminal reports whether a person reads the output.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/dunlindb/dunlin/admin"
 	"github.com/dunlindb/dunlin/client"
+	"github.com/dunlindb/dunlin/cmd/dunlin/text"
 )
 
 func newHintsCommand() *cobra.Command {
@@ -69,7 +70,7 @@ func drainHints(ctx context.Context, out io.Writer, c *client.Admin, raw json.Ra
 			damaged += t.Plain.DamagedHints + t.Counted.DamagedHints
 		}
 		if hints != last {
-			fmt.Fprintf(out, "%d hints left, %s\n", hints, bytesText(uint64(bytes)))
+			fmt.Fprintf(out, "%d hints left, %s\n", hints, text.Bytes(uint64(bytes)))
 			last = hints
 		}
 		if hints == 0 || !wait {
@@ -106,8 +107,8 @@ func printHints(out io.Writer, h admin.Hints) error {
 				continue
 			}
 			rows = append(rows, []string{
-				short(t.Node), yesNo(t.Alive), q.class, strconv.FormatInt(q.Hints, 10), bytesText(uint64(q.Bytes)), sinceText(q.Oldest),
-				strconv.FormatInt(q.Replayed, 10), bytesText(uint64(q.BytesPerSecond)) + "/s", remainingText(q.RemainingSeconds), q.LastError,
+				text.Short(t.Node), yesNo(t.Alive), q.class, strconv.FormatInt(q.Hints, 10), text.Bytes(uint64(q.Bytes)), text.Time(q.Oldest),
+				strconv.FormatInt(q.Replayed, 10), text.Bytes(uint64(q.BytesPerSecond)) + "/s", remainingText(q.RemainingSeconds), q.LastError,
 			})
 		}
 	}
@@ -115,7 +116,7 @@ func printHints(out io.Writer, h admin.Hints) error {
 		_, err := fmt.Fprintln(out, "no hints: every write reached all its replicas, or has been replayed")
 		return err
 	}
-	return printTable(out, []string{"FOR", "ALIVE", "CLASS", "HINTS", "BYTES", "OLDEST", "REPLAYED", "RATE", "REMAINING", ""}, rows)
+	return text.Table(out, []string{"FOR", "ALIVE", "CLASS", "HINTS", "BYTES", "OLDEST", "REPLAYED", "RATE", "REMAINING", ""}, rows)
 }
 
 // remainingText writes an estimate; 0 is none.
@@ -123,7 +124,7 @@ func remainingText(seconds float64) string {
 	if seconds == 0 {
 		return "-"
 	}
-	return secondsText(seconds)
+	return text.Seconds(seconds)
 }
 
 func yesNo(yes bool) string {

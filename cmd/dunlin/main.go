@@ -78,6 +78,7 @@ reads and writes tuned per request, last write wins, over a Pebble LSM store.`,
 	root.AddCommand(
 		newServeCommand(), newDevCommand(),
 		newStatusCommand(), newLayoutCommand(), newTableCommand(),
+		newNodeCommand(), newKeyspaceCommand(), newRecoverCommand(),
 		newHintsCommand(), newRepairCommand(),
 		newEventCommand(), newKVCommand(), newBenchCommand(),
 		newVersionCommand(),

@@ -12,6 +12,7 @@ import (
 
 	"github.com/dunlindb/dunlin/admin"
 	"github.com/dunlindb/dunlin/client"
+	"github.com/dunlindb/dunlin/cmd/dunlin/text"
 )
 
 func newRepairCommand() *cobra.Command {
@@ -52,7 +53,7 @@ func printRepair(out io.Writer, r admin.Repair) error {
 	}
 	left := "not known yet"
 	if r.RemainingSeconds > 0 {
-		left = secondsText(r.RemainingSeconds)
+		left = text.Seconds(r.RemainingSeconds)
 	}
 	fmt.Fprintf(out, "complete rounds: %d; this round: %d of %d ranges (by keyspace and peer) seen equal, remaining: %s\n\n",
 		r.Round, r.Verified, r.Ranges, left)
@@ -61,12 +62,12 @@ func printRepair(out io.Writer, r admin.Repair) error {
 	var rows [][]string
 	for _, t := range r.Tables {
 		rows = append(rows, []string{
-			t.Name, secondsText(t.OldestUnverifiedSeconds), strconv.Itoa(t.NeverVerified),
+			t.Name, text.Seconds(t.OldestUnverifiedSeconds), strconv.Itoa(t.NeverVerified),
 			fmt.Sprintf("%d of %d", t.DirtyLeaves, t.DirtyLeaves+t.CleanLeaves),
-			strconv.FormatUint(t.RowsRepaired, 10), bytesText(t.BytesRepaired),
+			strconv.FormatUint(t.RowsRepaired, 10), text.Bytes(t.BytesRepaired),
 		})
 	}
-	return printTable(out, []string{"TABLE", "OLDEST UNVERIFIED", "NEVER VERIFIED", "DIRTY LEAVES", "ROWS REPAIRED", "BYTES REPAIRED"}, rows)
+	return text.Table(out, []string{"TABLE", "OLDEST UNVERIFIED", "NEVER VERIFIED", "DIRTY LEAVES", "ROWS REPAIRED", "BYTES REPAIRED"}, rows)
 }
 
 // printDamage says what cannot be read, and how far the search for more is.
@@ -80,7 +81,7 @@ func printDamage(out io.Writer, r admin.Repair) {
 		fmt.Fprintf(out, "scrub: everything was read until %s, %d damaged leaves found\n\n", s.Passed.Format(time.RFC3339), s.DamagedLeaves)
 	default:
 		fmt.Fprintf(out, "scrub: %s of about %s read since %s, %d damaged leaves found\n\n",
-			bytesText(s.BytesRead), bytesText(s.BytesTotal), s.Started.Format(time.RFC3339), s.DamagedLeaves)
+			text.Bytes(s.BytesRead), text.Bytes(s.BytesTotal), s.Started.Format(time.RFC3339), s.DamagedLeaves)
 	}
 }
 
@@ -94,9 +95,4 @@ func printPurge(out io.Writer, p admin.Purge) {
 		return
 	}
 	fmt.Fprintf(out, "purge: the oldest deletion or expired data still stored is of %s\n", p.Waiting.Format(time.RFC3339))
-}
-
-// secondsText writes a length of time in whole seconds.
-func secondsText(seconds float64) string {
-	return time.Duration(seconds * float64(time.Second)).Round(time.Second).String()
 }

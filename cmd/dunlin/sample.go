@@ -18,11 +18,7 @@ var sampleEvents []byte
 
 // writeSample loads the sample at quorum, idempotently, and reads a stream of it
 // back from all replicas.
-func writeSample(ctx context.Context, out io.Writer, plan []devNode) error {
-	var urls []string
-	for _, n := range plan {
-		urls = append(urls, n.httpURL())
-	}
+func writeSample(ctx context.Context, out io.Writer, urls []string) error {
 	nodes := httpFlag{nodes: strings.Join(urls, ",")}
 	c, err := nodes.client()
 	if err != nil {

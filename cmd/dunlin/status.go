@@ -14,6 +14,8 @@ import (
 
 	"github.com/dunlindb/dunlin/admin"
 	"github.com/dunlindb/dunlin/client"
+	"github.com/dunlindb/dunlin/cmd/dunlin/moves"
+	"github.com/dunlindb/dunlin/cmd/dunlin/text"
 )
 
 func newStatusCommand() *cobra.Command {
@@ -68,28 +70,34 @@ func printStatus(out io.Writer, s admin.Status) error {
 		sealed = "sealed: holds data"
 	}
 	fmt.Fprintf(out, "cluster %s (%s), catalog version %d, %s\n", s.Cluster, s.ClusterID, s.CatalogVersion, sealed)
-	fmt.Fprintf(out, "this node: %s, version %s, boot %d, up %s, %s on disk, about %d rows\n", short(s.Node), s.Version, s.Boot,
-		(time.Duration(s.UptimeSeconds) * time.Second).String(), bytesText(s.Storage.Bytes), s.Storage.RowsEstimate)
+	fmt.Fprintf(out, "this node: %s, version %s, boot %d, up %s, %s on disk, about %d rows\n", text.Short(s.Node), s.Version, s.Boot,
+		(time.Duration(s.UptimeSeconds) * time.Second).String(), text.Bytes(s.Storage.Bytes), s.Storage.RowsEstimate)
 	if !s.Ready {
 		fmt.Fprintf(out, "NOT READY: %s\n", strings.Join(s.Unready, "; "))
+	}
+	if s.Change != nil {
+		fmt.Fprintln(out, "change of the layout: "+moves.Line(s.Change))
+		for _, w := range s.Change.Waiting {
+			fmt.Fprintf(out, "WAITING: %s\n", w)
+		}
 	}
 	fmt.Fprintln(out)
 	var rows [][]string
 	for _, m := range s.Members {
-		rows = append(rows, []string{short(m.ID), m.HTTP, m.Zone, aliveText(m), sinceText(m.Since), strconv.Itoa(m.RangesOwned), strconv.Itoa(m.ReplicasHeld), m.Detail})
+		rows = append(rows, []string{
+			text.Short(m.ID), m.HTTP, m.Zone, m.State, aliveText(m), text.Time(m.Since), strconv.Itoa(m.RangesOwned), strconv.Itoa(m.ReplicasHeld), m.Detail,
+		})
 	}
-	if err := printTable(out, []string{"MEMBER", "HTTP", "ZONE", "ALIVE", "SINCE", "RANGES OWNED", "REPLICAS HELD", ""}, rows); err != nil {
+	if err := text.Table(out, []string{"MEMBER", "HTTP", "ZONE", "STATE", "ALIVE", "SINCE", "RANGES OWNED", "REPLICAS HELD", ""}, rows); err != nil {
 		return err
 	}
 	fmt.Fprintln(out)
 	rows = nil
 	for _, t := range s.Tables {
-		rows = append(rows, []string{t.Name, bytesText(t.Bytes), windowsText(t), retentionText(t)})
+		rows = append(rows, []string{t.Name, text.Bytes(t.Bytes), windowsText(t), retentionText(t)})
 	}
-	return printTable(out, []string{"TABLE", "ON THIS DISK", "WINDOWS", "RETENTION"}, rows)
+	return text.Table(out, []string{"TABLE", "ON THIS DISK", "WINDOWS", "RETENTION"}, rows)
 }
-
-func short(id string) string { return id[:min(8, len(id))] }
 
 func aliveText(m admin.Member) string {
 	switch {
@@ -99,13 +107,6 @@ func aliveText(m admin.Member) string {
 		return "yes"
 	}
 	return "NO"
-}
-
-func sinceText(t *time.Time) string {
-	if t == nil {
-		return "-"
-	}
-	return t.UTC().Format("2006-01-02 15:04:05Z")
 }
 
 func windowsText(t admin.Table) string {
@@ -130,42 +131,6 @@ func daysText(seconds int64) string {
 		return strconv.FormatInt(days, 10) + "d"
 	}
 	return (time.Duration(seconds) * time.Second).String()
-}
-
-// bytesText writes a size with a binary unit.
-func bytesText(n uint64) string {
-	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
-	value, unit := float64(n), 0
-	for value >= 1024 && unit < len(units)-1 {
-		value, unit = value/1024, unit+1
-	}
-	if unit == 0 {
-		return fmt.Sprintf("%d B", n)
-	}
-	return fmt.Sprintf("%.1f %s", value, units[unit])
-}
-
-func newLayoutCommand() *cobra.Command {
-	return showAnswer(&cobra.Command{
-		Use:     "layout",
-		Short:   "Show the owner table: ranges and replicas per node, and how even they are",
-		Example: "  dunlin layout -o json",
-	}, (*client.Admin).Layout, printLayout)
-}
-
-func printLayout(out io.Writer, l admin.Layout) error {
-	fmt.Fprintf(out, "catalog version %d, %d ranges\n", l.CatalogVersion, l.Ranges)
-	for _, k := range l.Keyspaces {
-		fmt.Fprintf(out, "\nkeyspace %s: %s, %d replicas, %d replica sets, balance %.3f (most ÷ mean)\n", k.Keyspace, k.Strategy, k.ReplicationFactor, k.ReplicaSets, k.Balance)
-		var rows [][]string
-		for _, n := range k.Nodes {
-			rows = append(rows, []string{short(n.ID), n.Zone, strconv.Itoa(n.RangesOwned), strconv.Itoa(n.ReplicasHeld)})
-		}
-		if err := printTable(out, []string{"MEMBER", "ZONE", "RANGES OWNED", "REPLICAS HELD"}, rows); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func newTableCommand() *cobra.Command {

@@ -1,4 +1,4 @@
-package main
+package dev
 
 import (
 	"context"
@@ -17,6 +17,7 @@ import (
 // fleet is the child processes of a development cluster. It owns one
 // goroutine a child, which ends when the child does.
 type fleet struct {
+	opts   Options
 	binary string
 	out    io.Writer
 	kids   []*child
@@ -25,7 +26,7 @@ type fleet struct {
 
 // child is one running `dunlin serve`.
 type child struct {
-	node devNode
+	node node
 	cmd  *exec.Cmd
 	log  *os.File
 	done chan struct{} // closed when the process has ended
@@ -35,11 +36,11 @@ type child struct {
 // stopPatience is how long a node may take to stop before it is killed.
 const stopPatience = 20 * time.Second
 
-func newFleet(binary string, out io.Writer) *fleet {
-	return &fleet{binary: binary, out: out, deaths: make(chan *child, 64)}
+func newFleet(o Options, binary string, out io.Writer) *fleet {
+	return &fleet{opts: o, binary: binary, out: out, deaths: make(chan *child, 64)}
 }
 
-func (f *fleet) startAll(plan []devNode) error {
+func (f *fleet) startAll(plan []node) error {
 	for _, n := range plan {
 		c, err := f.start(n)
 		if err != nil {
@@ -51,7 +52,7 @@ func (f *fleet) startAll(plan []devNode) error {
 	return nil
 }
 
-func (f *fleet) start(n devNode) (*child, error) {
+func (f *fleet) start(n node) (*child, error) {
 	if err := os.MkdirAll(filepath.Dir(n.dir), 0o755); err != nil {
 		return nil, err
 	}
@@ -81,21 +82,37 @@ func (f *fleet) describe(c *child) {
 		f.binary, strings.Join(c.node.args(), " "))
 }
 
-// waitReady polls the nodes' /readyz until all answer 200.
-func (f *fleet) waitReady(ctx context.Context) error {
+// waitReady polls the nodes' /readyz until all answer 200, and returns how many do. A
+// node that ends without a fault is no member any more; watch tells of it.
+func (f *fleet) waitReady(ctx context.Context) (ready int, err error) {
 	client := &http.Client{Timeout: time.Second}
 	for _, c := range f.kids {
-		for !isReady(ctx, client, c.node.adminURL()) {
-			select {
-			case <-c.done:
-				return fmt.Errorf("%s ended before it was ready (%v); the end of its log:\n%s", c.node.name, c.err, tail(c.node.dir+".log"))
-			case <-ctx.Done():
-				return fmt.Errorf("%s was not ready in time; the end of its log:\n%s", c.node.name, tail(c.node.dir+".log"))
-			case <-time.After(50 * time.Millisecond):
-			}
+		ok, err := c.waitReady(ctx, client)
+		if err != nil {
+			return ready, err
+		}
+		if ok {
+			ready++
 		}
 	}
-	return nil
+	return ready, nil
+}
+
+// waitReady reports false for a node that ended without a fault.
+func (c *child) waitReady(ctx context.Context, client *http.Client) (bool, error) {
+	for !isReady(ctx, client, c.node.adminURL()) {
+		select {
+		case <-c.done:
+			if c.err == nil {
+				return false, nil
+			}
+			return false, fmt.Errorf("%s ended before it was ready (%v); the end of its log:\n%s", c.node.name, c.err, tail(c.node.dir+".log", 8))
+		case <-ctx.Done():
+			return false, fmt.Errorf("%s was not ready in time; the end of its log:\n%s", c.node.name, tail(c.node.dir+".log", 8))
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	return true, nil
 }
 
 func isReady(ctx context.Context, client *http.Client, admin string) bool {
@@ -111,24 +128,42 @@ func isReady(ctx context.Context, client *http.Client, admin string) bool {
 	return resp.StatusCode == http.StatusOK
 }
 
-func (f *fleet) printReady() {
-	fmt.Fprintf(f.out, "\n%d nodes are ready.\n", len(f.kids))
-}
-
-// watch says when a node dies, and leaves it dead, until ctx ends or none is left.
+// watch says when a node ends, and leaves it so, until ctx ends or none is left. A
+// node that ends by itself without a fault has left the cluster, or was told to stop.
 func (f *fleet) watch(ctx context.Context) error {
-	for living := len(f.kids); living > 0; {
+	died := 0
+	for living := len(f.kids); living > 0; living-- {
 		select {
 		case <-ctx.Done():
 			fmt.Fprintln(f.out, "\nstopping …")
 			return nil
 		case c := <-f.deaths:
-			living--
+			if c.err == nil {
+				fmt.Fprintf(f.out, "%s (pid %d) has ended by itself: %s\n", c.node.name, c.cmd.Process.Pid, tail(c.node.dir+".log", 1))
+				f.bury(ctx, c.node)
+				continue
+			}
+			died++
 			fmt.Fprintf(f.out, "%s (pid %d) died: %v. It stays dead; to start it again:\n     %s %s\n",
 				c.node.name, c.cmd.Process.Pid, c.err, f.binary, strings.Join(c.node.args(), " "))
 		}
 	}
+	if died == 0 {
+		fmt.Fprintln(f.out, "no node is left")
+		return nil
+	}
 	return errors.New("all nodes are dead; see their logs")
+}
+
+// bury sets the data of a node aside that has left the cluster, whoever took it out.
+func (f *fleet) bury(ctx context.Context, n node) {
+	_, _, s, err := f.opts.running(ctx, n.number)
+	if err != nil || n.member(s.Members) != nil {
+		return // nobody can tell, or it was only stopped
+	}
+	if err := n.setAside(ctx, f.out); err != nil {
+		fmt.Fprintln(f.out, err)
+	}
 }
 
 // stop ends all nodes gracefully, and by force when one takes too long.
@@ -151,11 +186,11 @@ func (f *fleet) stop() {
 }
 
 // tail is the last lines of a log file.
-func tail(path string) string {
+func tail(path string, lines int) string {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return err.Error()
 	}
-	lines := strings.Split(strings.TrimRight(string(data), "\n"), "\n")
-	return strings.Join(lines[max(0, len(lines)-8):], "\n")
+	all := strings.Split(strings.TrimRight(string(data), "\n"), "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }

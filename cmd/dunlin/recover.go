@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dunlindb/dunlin/admin"
+	"github.com/dunlindb/dunlin/client"
+	"github.com/dunlindb/dunlin/cmd/dunlin/moves"
+	"github.com/dunlindb/dunlin/cmd/dunlin/text"
+)
+
+// recoverOptions are the flags of `dunlin recover`.
+type recoverOptions struct {
+	force     bool
+	cluster   string
+	survivors []string
+	reason    string
+}
+
+func newRecoverCommand() *cobra.Command {
+	var port adminFlag
+	var output outputFlag
+	var opts recoverOptions
+	cmd := &cobra.Command{
+		Use:   "recover",
+		Short: "LAST RESORT: go on with a minority when the majority of members is lost for good",
+		Long: `LAST RESORT, for a cluster that has lost the majority of its members for good: their
+disks are gone and none of them will ever come back. It raises the cluster's
+generation and makes the survivors, all of which must be alive, its only members;
+then they fill up what the others held, as far as any of them has it.
+
+  - Everything that only the lost nodes had is LOST, acknowledged or not.
+  - The lost nodes are refused from then on: wipe them before they join as new nodes.
+  - If "lost" nodes are only cut off and still serve, what they take from then on is
+    LOST: stop them first, everywhere.
+  - It CANNOT BE UNDONE.
+
+Ask one of the survivors (--admin). While a majority is alive it is refused: use "dunlin node remove" or "dunlin node
+replace". Reads and writes whose level can be met need no majority of members.
+Without --force it says what it would do, and does nothing.`,
+		Example: `  dunlin recover --cluster dunlin --survivor 0f125b0b --reason "rack 2 burnt down"
+  dunlin recover --force --cluster dunlin --survivor 0f125b0b --reason "rack 2 burnt down"`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := port.client()
+			if err != nil {
+				return &usageError{err}
+			}
+			if opts.cluster == "" || len(opts.survivors) == 0 || strings.TrimSpace(opts.reason) == "" {
+				return &usageError{errors.New("give --cluster NAME, --survivor ID for each member that survives, and --reason TEXT")}
+			}
+			err = recoverCluster(cmd.Context(), cmd.ErrOrStderr(), c, opts)
+			if err != nil || !output.json() {
+				return err
+			}
+			return printJSON(cmd.OutOrStdout(), map[string]bool{"recovered": true})
+		},
+	}
+	f := cmd.Flags()
+	f.BoolVar(&opts.force, "force", false, "do it")
+	f.StringVar(&opts.cluster, "cluster", "", "the cluster's name, to confirm that this one is meant")
+	f.StringArrayVar(&opts.survivors, "survivor", nil, "id of a member that survives, or its beginning; repeat it for each of them")
+	f.StringVar(&opts.reason, "reason", "", "why: it is kept in the catalog and the log")
+	port.add(cmd)
+	output.add(cmd, "table", "json")
+	return cmd
+}
+
+// recoverCluster says loudly what is given up for lost, and does it if forced to.
+func recoverCluster(ctx context.Context, loud io.Writer, c *client.Admin, opts recoverOptions) error {
+	_, status, err := moves.Connect(ctx, c)
+	if err != nil {
+		return fmt.Errorf("recover: %w", err)
+	}
+	if status.Cluster != opts.cluster {
+		return &usageError{fmt.Errorf("recover: this node belongs to cluster %q, not %q", status.Cluster, opts.cluster)}
+	}
+	survivors, err := moves.ResolveAll(status.Members, opts.survivors)
+	if err != nil {
+		return &usageError{fmt.Errorf("recover: %w", err)}
+	}
+	printRecovery(loud, status, survivors)
+	if !opts.force {
+		return &usageError{errors.New("recover: nothing was changed: repeat it with --force if the nodes above are lost for good")}
+	}
+	if err := c.Recover(ctx, client.RecoverRequest{Survivors: survivors, ClusterName: opts.cluster, Reason: opts.reason}); err != nil {
+		return fmt.Errorf("recover: %w", err)
+	}
+	fmt.Fprint(loud, "RECOVERED. Wipe the lost nodes before any of them is started again. The survivors fill up what\nthe others held; follow it:  dunlin layout status --watch\n")
+	return nil
+}
+
+// printRecovery lists who stays and who is given up.
+func printRecovery(out io.Writer, s admin.Status, survivors []string) {
+	fmt.Fprintf(out, "RECOVERY of cluster %s (%s), generation %d becomes %d. This cannot be undone.\n", s.Cluster, s.ClusterID, s.Generation, s.Generation+1)
+	for _, m := range s.Members {
+		what := "LOST for good, with what only it had; it can never come back"
+		switch {
+		case slices.Contains(survivors, m.ID) && !m.Alive:
+			what = "survives (BUT IS NOT ALIVE as this node sees it)"
+		case slices.Contains(survivors, m.ID):
+			what = "survives"
+		case m.Alive:
+			what = "LOST for good (BUT IT IS ALIVE as this node sees it: stop it first)"
+		}
+		fmt.Fprintf(out, "  %s  %s  %s\n", text.Short(m.ID), m.HTTP, what)
+	}
+}
