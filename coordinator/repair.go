@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/dunlindb/dunlin/coordinator/page"
+	"github.com/dunlindb/dunlin/coordinator/quorum"
 	"github.com/dunlindb/dunlin/hlc"
 	"github.com/dunlindb/dunlin/record"
 	"github.com/dunlindb/dunlin/ring"
@@ -23,11 +24,8 @@ type repair struct {
 	groups []repairGroup
 	wake   chan struct{} // one token: it is known whether need replicas are equal
 
-	mu      sync.Mutex // guards the fields below
-	equal   int        // replicas that have all that was merged, from the page's beginning
-	lacking int        // replicas that have not acknowledged everything
-	open    []int      // by candidate: groups without a verdict; negative: one failed
-	counted []bool     // by candidate: it may be counted as equal
+	mu      sync.Mutex    // guards the fields below
+	equals  quorum.Equals // by candidate
 	decided bool
 }
 
@@ -73,20 +71,18 @@ func (r *reader) repair(t *schema.TableView) (repaired bool, err error) {
 // planRepair finds out who lacks what, and cuts it into groups.
 func (r *reader) planRepair(t *schema.TableView) *repair {
 	n := len(r.candidates)
-	p := &repair{c: r.c, need: r.need, wake: make(chan struct{}, 1), open: make([]int, n), counted: make([]bool, n)}
+	p := &repair{c: r.c, need: r.need, wake: make(chan struct{}, 1), equals: quorum.NewEquals(r.need, n)}
 	for i := range r.candidates {
 		rows, head := r.page.Lacks(i)
 		complete := r.page.Complete(i)
 		if len(rows) == 0 && head == nil {
 			if complete {
-				p.equal++
+				p.equals.Has()
 			}
 			continue
 		}
-		p.counted[i] = complete
-		p.lacking++
 		groups := r.repairGroups(t, i, rows, head)
-		p.open[i] = len(groups)
+		p.equals.Lacks(i, len(groups), complete)
 		p.groups = append(p.groups, groups...)
 	}
 	return p
@@ -136,41 +132,14 @@ func (p *repair) Done(tag uint32, v transport.Verdict) {
 	}
 	p.mu.Lock()
 	before := p.decided
-	p.hear(g.candidate, v.Code == transport.OK)
+	p.equals.Hear(g.candidate, v.Code == transport.OK)
+	p.decided = p.equals.Decided()
 	wake := p.decided && !before
 	p.mu.Unlock()
 	if wake {
 		p.wake <- struct{}{}
 	}
 	p.c.admission.EndTask()
-}
-
-// hear counts one verdict; mu is held.
-func (p *repair) hear(candidate int, ok bool) {
-	switch {
-	case !ok:
-		p.open[candidate] = -1
-	case p.open[candidate] > 0:
-		if p.open[candidate]--; p.open[candidate] == 0 {
-			p.lacking--
-			if p.counted[candidate] {
-				p.equal++
-			}
-		}
-	}
-	waiting := 0
-	for _, n := range p.open {
-		if n > 0 {
-			waiting++
-		}
-	}
-	p.decided = p.enough() || waiting == 0
-}
-
-// enough reports whether a later read at the same level sees what this one
-// answers: need replicas have all of it, or each that was merged has; mu is held.
-func (p *repair) enough() bool {
-	return p.equal >= p.need || p.lacking == 0
 }
 
 // wait returns when need replicas are equal. The error is that they are not: an
@@ -194,7 +163,7 @@ func (p *repair) wait(ctx context.Context) error {
 func (p *repair) state() (equal int, enough bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.equal, p.enough()
+	return p.equals.Equal(), p.equals.Enough()
 }
 
 // reportConflicts counts rows of an append-only table that have two payloads, and

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"pgregory.net/rapid"
 
+	"github.com/dunlindb/dunlin/coordinator/quorum"
 	"github.com/dunlindb/dunlin/record"
 	"github.com/dunlindb/dunlin/schema"
 	"github.com/dunlindb/dunlin/transport"
@@ -170,7 +171,10 @@ func TestBlockingRepairThatFailsIsATimeout(t *testing.T) {
 // one that is behind was asked because another was slow.
 func TestRepairBeyondTheLevelIsNotWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := &repair{need: 2, equal: 2, lacking: 1, open: []int{0, 0, 1}, counted: make([]bool, 3), wake: make(chan struct{}, 1)}
+		p := &repair{need: 2, equals: quorum.NewEquals(2, 3), wake: make(chan struct{}, 1)}
+		p.equals.Has()
+		p.equals.Has()
+		p.equals.Lacks(2, 1, false)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		start := time.Now()

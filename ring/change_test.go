@@ -282,7 +282,8 @@ func TestAbort(t *testing.T) {
 }
 
 // TestSmallZones: in clusters of a few nodes with uneven zones and one replica more
-// than zones, nodes can join and leave one at a time.
+// than zones, nodes can join and leave one at a time. Only the first node of a zone,
+// which holds all ranges at once, may be refused.
 func TestSmallZones(t *testing.T) {
 	zones := []string{"a", "b", "c"}
 	refused, made := 0, 0
@@ -310,7 +311,9 @@ func TestSmallZones(t *testing.T) {
 				t.Fatal(err)
 			}
 			if _, err := announced.Assign(version+2, 0, placements); err != nil {
-				refused++
+				if len(plan.Join) == 0 || slices.ContainsFunc(l.Members, func(m Member) bool { return m.Zone == plan.Join[0].Zone }) {
+					refused++
+				}
 				version++ // another search, next time
 				continue
 			}
@@ -319,7 +322,7 @@ func TestSmallZones(t *testing.T) {
 		}
 	}
 	t.Logf("%d made, %d refused", made, refused)
-	if refused > made/20 {
+	if refused > 0 {
 		t.Errorf("%d changes were refused, %d made", refused, made)
 	}
 }

@@ -17,6 +17,11 @@ import (
 // operated is a node that operators can change the layout with: *node.Node.
 type operated interface {
 	holder
+	layouter
+}
+
+// layouter changes the layout.
+type layouter interface {
 	Decommission(ctx context.Context, id ring.NodeID) error
 	Remove(ctx context.Context, id ring.NodeID) error
 	Replace(ctx context.Context, id ring.NodeID) error
@@ -129,8 +134,11 @@ func (m *mover) note(f string, args ...any) {
 	m.log = append(m.log, fmt.Sprintf("%10s  ", m.c.Elapsed().Round(time.Millisecond))+fmt.Sprintf(f, args...))
 }
 
-// burn loses a machine for good, and has its node removed or replaced, however long
-// that takes.
+// burnPatience bounds how long a dead node may take to be given up.
+const burnPatience = 15 * time.Minute
+
+// burn loses a machine for good, and has its node removed or replaced, even if the
+// faults end meanwhile.
 func (m *mover) burn(ctx context.Context, i int) {
 	n, ok := m.c.operated(i)
 	if !ok {
@@ -145,7 +153,8 @@ func (m *mover) burn(ctx context.Context, i int) {
 	m.begun++
 	m.note("machine %d burns, replaced: %v", i, replace)
 	entered := false
-	for ctx.Err() == nil && m.isMember(dead) {
+	ctx = context.WithoutCancel(ctx)
+	for m.isMember(dead) && time.Since(m.last) < burnPatience {
 		time.Sleep(5 * time.Second)
 		other, ok := m.at(i)
 		if !ok {

@@ -128,11 +128,12 @@ func (d *Disk) Recover() {
 	}
 }
 
-// Failing reports whether operations fail at random, or have until a crash.
+// Failing reports whether operations fail at random, or have until a crash, or the
+// disk is full.
 func (d *Disk) Failing() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.failing
+	return d.failing || d.full
 }
 
 // Crash replaces the content by what a crash at this moment leaves: all that
