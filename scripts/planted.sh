@@ -12,6 +12,8 @@ trap 'rm -rf "$work"' EXIT
 # (with | between them). CODE is appended to the file. With layout=-planted-layout
 # nodes join and leave meanwhile, and keep no hints.
 layout=
+# scenario, if set, is the test that must find the bug, in place of random runs.
+scenario=
 plant() {
   local name=$1 file=$2 promises=$3 change=$4 code=${5:-}
   [[ $name == *"$only"* ]] || return 0
@@ -23,6 +25,14 @@ plant() {
   printf '%s\n' "$code" >>"$work/bug.go"
   printf '{"Replace": {"%s": "%s"}}\n' "$PWD/$file" "$work/bug.go" >"$work/overlay.json"
   echo "== $name"
+  if [[ -n $scenario ]]; then
+    if go test -overlay "$work/overlay.json" ./internal/sim -run "^$scenario\$" -count=1 >"$work/out" 2>&1; then
+      echo "planted: $scenario does not find '$name'" >&2
+      exit 1
+    fi
+    grep -aE '_test.go:[0-9]+: ' "$work/out" | head -1 | cut -c1-200 # not found if it did not even compile
+    return
+  fi
   go test -overlay "$work/overlay.json" ./internal/sim -run TestPlanted -count=1 -v -args -planted "$promises" $layout |
     grep -aE 'seed [0-9]+:|not found|^(ok|FAIL|panic)' | cut -c1-200
 }
@@ -58,8 +68,10 @@ plant 'the acknowledgements of the target are not required' coordinator/quorum/t
 plant 'reads ask new replicas before these are complete' rebalance/report.go "$lost|$back|$behind" \
   's/case n.duties\[m.ID\] && /case false \&\& n.duties[m.ID] \&\& /'
 
-plant 'requests by an old version of the catalog are accepted' replica/fence.go "$lost|$back|$behind" \
+scenario=TestCoordinatorsBehind
+plant 'requests by an old version of the catalog are accepted' replica/fence.go '' \
   's/if changed := v.Ring.ChangedAt(id); version < changed {/if changed := v.Ring.ChangedAt(id); false {/'
 
-plant 'no wipe at a new tenure' replica/tenure.go "$back" \
+scenario=TestRejoinAfterAbort
+plant 'no wipe at a new tenure' replica/tenure.go '' \
   's/^\tfor _, id := range empty {/\tfor _, id := range empty[:0] {/; s/^\tfor id := from; id < token.Ranges; id++ {/\tfor id := token.RangeID(token.Ranges); id < token.Ranges; id++ {/'

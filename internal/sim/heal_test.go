@@ -17,6 +17,8 @@ import (
 // together they hide each other's absence.
 type mechanisms struct {
 	hints, antiEntropy, readRepair bool
+	change                         func(*node.Config) // nil: nothing else
+	seed                           uint64             // 0: 1
 }
 
 // outage is a cluster of three in which one node misses writes.
@@ -49,10 +51,13 @@ func newOutageOf(t *testing.T, nodes int, m mechanisms) *outage {
 	launch := func(e Env) (Node, error) {
 		cfg := nodeConfig(e)
 		cfg.Hints.Enabled, cfg.AntiEntropy.Enabled = m.hints, m.antiEntropy
+		if m.change != nil {
+			m.change(&cfg)
+		}
 		o.registries[e.Index] = e.Registry
 		return node.Open(cfg, nodeEnv(e))
 	}
-	o.c = NewCluster(1, nodes, 5*time.Second, launch, nil)
+	o.c = NewCluster(max(m.seed, 1), nodes, 5*time.Second, launch, nil)
 	o.client = newClient(o.c.client(0), o.c.addresses())
 	return o
 }
