@@ -163,11 +163,23 @@ func (l Layout) Assign(version uint64, fence hlc.Timestamp, placements []Placeme
 		if c.Target, err = l.target(c.ID+try<<32, placements); err != nil {
 			return l, err
 		}
-		if err = next.checkGains(&l, version, placements); err == nil {
+		if err = next.checkGains(&l, version, placements); err == nil || l.gaveUpMany() {
 			return next, next.touch(l, version, placements)
 		}
 	}
 	return l, err
+}
+
+// gaveUpMany reports whether several members died at once, as in a recovery: then what
+// quorums before and after have in common is lost whatever is done.
+func (l *Layout) gaveUpMany() bool {
+	dead := 0
+	for _, m := range l.Members {
+		if m.State == Dead {
+			dead++
+		}
+	}
+	return dead > 1
 }
 
 // assignTries is how many random searches may look for a target in which no range
