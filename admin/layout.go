@@ -16,7 +16,7 @@ type Changing interface {
 	// Abort drops the change on its way; refused once reads ask the new replicas.
 	Abort(ctx context.Context) error
 	// Progress is what the change on its way has done; nil if there is none.
-	Progress() *ChangeProgress
+	Progress(ctx context.Context) (*ChangeProgress, error)
 	// Recover raises the generation and makes the survivors the only members.
 	Recover(ctx context.Context, r RecoverRequest) error
 }

@@ -53,13 +53,18 @@ func (s *Server) change(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (s *Server) progress(w http.ResponseWriter, _ *http.Request) {
-	progress := s.env.Node.Progress()
-	if progress == nil {
+func (s *Server) progress(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), operationTimeout)
+	defer cancel()
+	progress, err := s.env.Node.Progress(ctx)
+	switch {
+	case err != nil:
+		refuse(w, err)
+	case progress == nil:
 		w.WriteHeader(http.StatusNoContent)
-		return
+	default:
+		answer(w, progress)
 	}
-	answer(w, progress)
 }
 
 func (s *Server) abort(w http.ResponseWriter, r *http.Request) {

@@ -41,7 +41,7 @@ func (f *fakeLayout) Abort(context.Context) error {
 	return f.changeErr
 }
 
-func (f *fakeLayout) Progress() *ChangeProgress { return f.progress }
+func (f *fakeLayout) Progress(context.Context) (*ChangeProgress, error) { return f.progress, nil }
 
 func (f *fakeLayout) Recover(_ context.Context, r RecoverRequest) error {
 	f.recovered = append(f.recovered, r)

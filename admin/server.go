@@ -139,13 +139,17 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 	_, _ = io.WriteString(w, strings.Join(reasons, "\n")+"\n")
 }
 
-func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
+func (s *Server) status(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), operationTimeout)
+	defer cancel()
 	status, err := s.env.Node.Status()
+	if err == nil {
+		status.Change, err = s.env.Node.Progress(ctx)
+	}
 	if err != nil {
 		fail(w, http.StatusInternalServerError, err.Error(), "")
 		return
 	}
-	status.Change = s.env.Node.Progress()
 	answer(w, status)
 }
 

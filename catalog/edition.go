@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 
 	"github.com/dunlindb/dunlin/catalog/document"
+	"github.com/dunlindb/dunlin/ring"
 	"github.com/dunlindb/dunlin/schema"
 )
 
@@ -13,6 +14,10 @@ type (
 	Hash     = document.Hash
 	Settings = document.Settings
 )
+
+// WithMember is a document with a node that joins, or has other addresses. The error
+// may be ErrUnchanged.
+func WithMember(d Document, m ring.Member) (Document, error) { return document.WithMember(d, m) }
 
 // edition is a decided document with what follows from it. It is immutable.
 type edition struct {

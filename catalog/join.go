@@ -139,7 +139,7 @@ func (c *Catalog) handleJoin(ctx context.Context, from transport.Hello, body []b
 		return nil, err
 	}
 	start := time.Now()
-	err := c.Propose(ctx, func(d Document) (Document, error) { return document.WithMember(d, joiner) })
+	err := c.Propose(ctx, func(d Document) (Document, error) { return WithMember(d, joiner) })
 	if err != nil {
 		return nil, err
 	}

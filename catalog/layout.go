@@ -22,8 +22,21 @@ func (c *Catalog) Begin(ctx context.Context, plan func(*Document) (ring.Plan, er
 		if err != nil {
 			return d, err
 		}
-		if !d.Sealed {
-			return d, document.Conflictf("there is no data yet, so nothing can be moved: nodes join by starting them, and the cluster can be started anew")
+		return d.Announce(p)
+	})
+}
+
+// Remove gives up a dead node: the others fill up what it held. While a change is on
+// its way that cannot be aborted, it only has that change go on without the node, and
+// has to be called again. alive tells whether a member is.
+func (c *Catalog) Remove(ctx context.Context, id ring.NodeID, alive func(ring.NodeID) bool) error {
+	return c.Propose(ctx, func(d Document) (Document, error) {
+		if next, ok, err := d.GiveUp(id, alive); ok {
+			return next, err
+		}
+		p, err := d.Remove(id, alive)
+		if err != nil {
+			return d, err
 		}
 		return d.Announce(p)
 	})

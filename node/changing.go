@@ -4,28 +4,193 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/dunlindb/dunlin/admin"
+	"github.com/dunlindb/dunlin/catalog"
+	"github.com/dunlindb/dunlin/node/planning"
+	"github.com/dunlindb/dunlin/rebalance"
+	"github.com/dunlindb/dunlin/ring"
+	"github.com/dunlindb/dunlin/schema"
 )
 
-// errNotYet answers what operators ask of the layout until it can be changed.
-var errNotYet = fmt.Errorf("node: the layout cannot be changed yet: %w", errors.ErrUnsupported)
-
 // Plan says what a change of the layout would move.
-func (n *Node) Plan(context.Context, admin.ChangeRequest) (admin.LayoutPlan, error) {
-	return admin.LayoutPlan{}, errNotYet
+func (n *Node) Plan(_ context.Context, r admin.ChangeRequest) (admin.LayoutPlan, error) {
+	doc := n.catalog.Document()
+	if doc == nil {
+		return admin.LayoutPlan{}, catalog.ErrNoCatalog
+	}
+	plan := admin.LayoutPlan{Kind: r.Kind, Nodes: []admin.NodePlan{}}
+	with := planning.Plan{Document: *doc, Self: n.Self(), Alive: n.alive}
+	outline, err := with.Outline(r)
+	switch c := doc.Layout.Change; {
+	case errors.Is(err, catalog.ErrUnchanged):
+		if outline, plan.Change, err = with.OnItsWay(); err != nil {
+			return plan, err
+		}
+		plan.Started, plan.Done = plan.Change != 0, plan.Change == 0
+	case err != nil:
+		return plan, err
+	case c != nil:
+		plan.Warnings = []string{fmt.Sprintf("change %d (%s) is on its way and will not wait for node %s any more; ask again when it has finished", c.ID, c.Kind, r.Node)}
+	}
+	if r.Kind == admin.KindReplace && !plan.Done && plan.Change == 0 {
+		plan.Warnings = append(plan.Warnings, "nothing moves until the new node is started with --join, in the same zone")
+	}
+	return plan, n.fill(&plan, outline)
 }
 
-// Change begins a change of the layout.
-func (n *Node) Change(context.Context, admin.ChangeRequest) (admin.LayoutPlan, error) {
-	return admin.LayoutPlan{}, errNotYet
+// fill writes an outline into a plan, with the bytes that it is about.
+func (n *Node) fill(plan *admin.LayoutPlan, o rebalance.Outline) error {
+	each, err := n.replicaBytes()
+	if err != nil {
+		return err
+	}
+	plan.Ranges = o.Ranges
+	for _, m := range o.Members {
+		bytes := uint64(float64(m.Gains) * each)
+		plan.BytesEstimate += bytes
+		plan.Nodes = append(plan.Nodes, admin.NodePlan{
+			ID: m.ID.String(), Zone: m.Zone, New: m.State == ring.Joining || m.Before == 0, Leaves: m.After == 0, Gains: m.Gains, Loses: m.Loses,
+			BytesIn: bytes, ReplicasBefore: m.Before, ReplicasAfter: m.After,
+		})
+	}
+	return nil
+}
+
+// replicaBytes is about how much one replica of a range takes, as far as this node
+// can tell by what it holds.
+func (n *Node) replicaBytes() (float64, error) {
+	stats, err := n.engine.Stats(nil)
+	v := n.View()
+	if err != nil || v == nil {
+		return 0, err
+	}
+	me, ok := v.Ring.Index(n.Self())
+	held := 0
+	for p := range v.Ring.Placements() {
+		_, replicas := shares(v.Ring, p)
+		if ok {
+			held += replicas[me]
+		}
+	}
+	if held == 0 {
+		return 0, nil
+	}
+	return float64(stats.Bytes) / float64(held), nil
+}
+
+// Change begins a change of the layout, or finds that it was begun or is done already.
+func (n *Node) Change(ctx context.Context, r admin.ChangeRequest) (admin.LayoutPlan, error) {
+	plan, err := n.Plan(ctx, r)
+	if err != nil || plan.Done || plan.Started {
+		return plan, err
+	}
+	id, err := planning.NodeID(r.Node)
+	if err != nil {
+		return plan, err
+	}
+	switch r.Kind {
+	case admin.KindDecommission:
+		err = n.Decommission(ctx, id)
+	case admin.KindRemove:
+		err = n.Remove(ctx, id)
+	case admin.KindReplace:
+		err = n.Replace(ctx, id)
+	case admin.KindZone:
+		err = n.MoveZone(ctx, id, r.Zone)
+	case admin.KindReplication:
+		err = n.Replicate(ctx, r.Keyspace, r.Factors)
+	default:
+		err = fmt.Errorf("node: a change of kind %q cannot be begun", r.Kind)
+	}
+	if err != nil && !errors.Is(err, catalog.ErrUnchanged) {
+		return plan, err
+	}
+	plan.Started = true
+	if c := n.catalog.Document().Layout.Change; c != nil {
+		plan.Change = c.ID
+	}
+	return plan, nil
 }
 
 // Abort drops the change on its way.
-func (n *Node) Abort(context.Context) error { return errNotYet }
+func (n *Node) Abort(ctx context.Context) error { return n.AbortChange(ctx) }
 
-// Progress is what the change on its way has done; nil if there is none.
-func (n *Node) Progress() *admin.ChangeProgress { return nil }
+// Progress is what the change on its way has done, on all nodes; nil if there is none.
+func (n *Node) Progress(ctx context.Context) (*admin.ChangeProgress, error) {
+	if n.rebalance == nil {
+		return nil, nil
+	}
+	r, err := n.rebalance.Report(ctx)
+	if err != nil || r.Change == nil {
+		return nil, err
+	}
+	p := &admin.ChangeProgress{
+		ID: r.Change.ID, Kind: r.Change.Kind, Phase: string(r.Change.Phase), Since: r.Since, Waiting: r.Waiting,
+	}
+	if r.Driver != uuid.Nil {
+		p.Driver = r.Driver.String()
+	}
+	for _, m := range r.Members {
+		p.Ranges, p.Done = p.Ranges+m.Duties, p.Done+m.Done
+		p.BytesDone, p.RowsDone = p.BytesDone+m.Bytes, p.RowsDone+m.Rows
+		if state := string(m.Member.State); m.Duties > 0 || m.Member.State != ring.Normal {
+			p.Nodes = append(p.Nodes, admin.NodeProgress{ID: m.ID.String(), State: state, Ranges: m.Duties, Done: m.Done, BytesDone: m.Bytes})
+		}
+	}
+	return p, n.estimate(p, n.View())
+}
 
-// Recover makes the survivors the only members.
-func (n *Node) Recover(context.Context, admin.RecoverRequest) error { return errNotYet }
+// estimate adds how much there is to copy, about, and how long it takes.
+func (n *Node) estimate(p *admin.ChangeProgress, v *schema.View) error {
+	each, err := n.replicaBytes()
+	if err != nil {
+		return err
+	}
+	gains := 0
+	for _, m := range v.Ring.Moves() {
+		gains += len(m.Gained)
+	}
+	p.BytesTotal = max(uint64(float64(gains)*each), p.BytesDone)
+	elapsed := time.Since(p.Since).Seconds()
+	if p.Phase != string(ring.Streaming) || elapsed <= 0 {
+		return nil
+	}
+	p.BytesPerSecond = float64(p.BytesDone) / elapsed
+	share := 0.0
+	if p.Ranges > 0 {
+		share = float64(p.Done) / float64(p.Ranges)
+	}
+	if p.BytesTotal > 0 {
+		share = max(share, float64(p.BytesDone)/float64(p.BytesTotal)*0.9)
+	}
+	if share > 0.01 {
+		p.RemainingSeconds = elapsed * (1 - share) / share
+	}
+	return nil
+}
+
+// Recover makes survivors of a lost majority the only voters.
+func (n *Node) Recover(ctx context.Context, r admin.RecoverRequest) error {
+	doc := n.catalog.Document()
+	if doc == nil {
+		return catalog.ErrNoCatalog
+	}
+	if r.ClusterName != doc.Name {
+		return fmt.Errorf("node: this is cluster %q, not %q", doc.Name, r.ClusterName)
+	}
+	var survivors []ring.NodeID
+	for _, s := range r.Survivors {
+		id, err := planning.NodeID(s)
+		if err != nil {
+			return err
+		}
+		survivors = append(survivors, id)
+	}
+	slices.SortFunc(survivors, func(a, b ring.NodeID) int { return slices.Compare(a[:], b[:]) })
+	return n.catalog.Recover(ctx, slices.Compact(survivors), r.Reason, n.wall.Now())
+}

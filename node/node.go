@@ -212,8 +212,8 @@ func (s *server) Control(ctx context.Context, from transport.Hello, kind string,
 	switch {
 	case isAntiEntropy(kind):
 		return s.node.compare(ctx, from, kind, body)
-	case kind == rebalance.Call:
-		return s.node.howFar(from)
+	case kind == rebalance.Call || kind == rebalance.Page:
+		return s.node.move(ctx, from, kind, body)
 	}
 	return s.node.catalog.Handle(ctx, from, kind, body)
 }

@@ -24,7 +24,8 @@ func (n *Node) openRebalance() (err error) {
 		return nil
 	}
 	n.rebalance, err = rebalance.New(n.cfg.rebalance(), rebalance.Env{
-		Self: n.catalog.Self(), Replica: n.replica, Catalog: n.catalog, Ask: n.transport.ControlTo, Alive: liveness{n}.Alive,
+		Self: n.catalog.Self(), Replica: n.replica, Store: n.replica, Engine: n.engine, Meta: n.engine.Meta(), Clock: n.clock,
+		Catalog: n.catalog, Ask: n.transport.ControlTo, Alive: liveness{n}.Alive,
 		Verified: n.antientropy.VerifiedBy, Held: n.held,
 		Hurry: func(ids []token.RangeID, peer ring.NodeID) {
 			n.antientropy.Hurry(antientropy.Scope{Ranges: ids, Peer: peer})
@@ -49,8 +50,8 @@ func (n *Node) held() (hints int64) {
 	return hints
 }
 
-// howFar tells a member how far this node is with a change.
-func (n *Node) howFar(from transport.Hello) ([]byte, error) {
+// move answers a member's call about the change on its way.
+func (n *Node) move(ctx context.Context, from transport.Hello, kind string, body []byte) ([]byte, error) {
 	v := n.View()
 	if v == nil || n.rebalance == nil {
 		return nil, &transport.ControlError{Kind: "off", Text: "anti-entropy does not run here, so nothing can be moved"}
@@ -58,7 +59,7 @@ func (n *Node) howFar(from transport.Hello) ([]byte, error) {
 	if _, member := v.Ring.Index(from.Node); !member || from.Cluster != v.Cluster {
 		return nil, &transport.ControlError{Kind: "refused", Text: fmt.Sprintf("node %s is no member of this cluster", from.Node)}
 	}
-	return n.rebalance.Answer()
+	return n.rebalance.Handle(ctx, from.Node, kind, body)
 }
 
 // onGone hears that this node is no member any more: Run ends with why.
@@ -90,7 +91,10 @@ func (n *Node) Decommission(ctx context.Context, id ring.NodeID) error {
 
 // Remove gives a dead node up: the others fill up what it held.
 func (n *Node) Remove(ctx context.Context, id ring.NodeID) error {
-	return n.begin(ctx, func(d *catalog.Document) (ring.Plan, error) { return d.Remove(id, n.alive) })
+	if n.rebalance == nil {
+		return errStill
+	}
+	return n.catalog.Remove(ctx, id, n.alive)
 }
 
 // Replace lets the next node that joins take the ranges of a dead one.
@@ -111,10 +115,13 @@ func (n *Node) Replicate(ctx context.Context, keyspace string, factors map[strin
 // AbortChange drops the change of the layout that is on its way.
 func (n *Node) AbortChange(ctx context.Context) error { return n.catalog.Abort(ctx, 0) }
 
+// errStill refuses changes where nothing can be moved.
+var errStill = errors.New("node: anti-entropy is switched off (antientropy.enabled), so nothing can be moved")
+
 // begin announces a change, once it is known that its target can be made.
 func (n *Node) begin(ctx context.Context, plan func(*catalog.Document) (ring.Plan, error)) error {
 	if n.rebalance == nil {
-		return errors.New("node: anti-entropy is switched off (antientropy.enabled), so nothing can be moved")
+		return errStill
 	}
 	return n.catalog.Begin(ctx, plan)
 }

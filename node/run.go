@@ -69,6 +69,7 @@ func (n *Node) start(ctx context.Context, g *group) error {
 	}
 	if n.rebalance != nil {
 		g.start("rebalance", n.job(job{name: "rebalance", every: rebalanceEvery, step: n.rebalance.Step}))
+		g.start("fill", n.job(job{name: "fill", every: rebalanceEvery, step: n.rebalance.Fill}))
 	}
 	g.start("scrub", n.job(job{name: "scrub", every: time.Minute, throttle: n.scrub.Pause, step: n.scrub.Step}))
 	g.start("coordinator", n.coordinator.Run)

@@ -3,6 +3,8 @@ package rebalance
 import (
 	"fmt"
 	"time"
+
+	"github.com/dunlindb/dunlin/rebalance/stream"
 )
 
 // Config are the settings of a Driver.
@@ -15,11 +17,16 @@ type Config struct {
 	HurryEvery time.Duration
 	// CallTimeout bounds the question how far another node is.
 	CallTimeout time.Duration
+	// Stream bounds the filling of ranges.
+	Stream Filling
 }
+
+// Filling bounds how ranges are filled in bulk.
+type Filling = stream.Config
 
 // DefaultConfig returns the defaults.
 func DefaultConfig() Config {
-	return Config{GiveUp: 10 * time.Minute, TakeOver: 30 * time.Second, HurryEvery: 5 * time.Second, CallTimeout: 2 * time.Second}
+	return Config{GiveUp: 10 * time.Minute, TakeOver: 30 * time.Second, HurryEvery: 5 * time.Second, CallTimeout: 2 * time.Second, Stream: stream.DefaultConfig()}
 }
 
 // Validate reports a setting that cannot be.
@@ -31,5 +38,5 @@ func (c Config) Validate() error {
 			return fmt.Errorf("rebalance: %s is %s: give more than 0", name, d)
 		}
 	}
-	return nil
+	return c.Stream.Validate()
 }

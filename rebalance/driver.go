@@ -7,26 +7,36 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/dunlindb/dunlin/hlc"
+	"github.com/dunlindb/dunlin/rebalance/stream"
 	"github.com/dunlindb/dunlin/ring"
 	"github.com/dunlindb/dunlin/schema"
+	"github.com/dunlindb/dunlin/storage"
 	"github.com/dunlindb/dunlin/token"
 )
 
-// Call is the kind of the control call that Answer answers.
-const Call = "rebalance.state"
+// Kinds of the control calls that Handle answers.
+const (
+	Call = "rebalance.state" // how far a node is
+	Page = stream.Page       // a part of a range
+)
 
 // Replica is this node as a replica.
 type Replica interface {
 	View() *schema.View
 	FrozenFence(ctx context.Context) (hlc.Timestamp, error)
 	CleanUp(ctx context.Context, from token.RangeID) (next token.RangeID, removed bool, err error)
+}
+
+// Store is this node as a replica that is filled and that others are filled from.
+type Store interface {
+	stream.Reader
+	stream.Writer
 }
 
 // Catalog decides the steps of changes.
@@ -40,6 +50,10 @@ type Catalog interface {
 type Env struct {
 	Self    ring.NodeID
 	Replica Replica
+	Store   Store // the same replica
+	Engine  *storage.Engine
+	Meta    *storage.Meta // that of Engine
+	Clock   stream.Clock
 	Catalog Catalog
 	// Ask makes a control call to a member.
 	Ask   func(ctx context.Context, node ring.NodeID, kind string, body []byte) ([]byte, error)
@@ -57,7 +71,7 @@ type Env struct {
 
 func (e *Env) validate() error {
 	if e.Self == (ring.NodeID{}) || e.Replica == nil || e.Catalog == nil || e.Ask == nil || e.Alive == nil || e.Verified == nil ||
-		e.Hurry == nil || e.Held == nil || e.Logger == nil || e.Registerer == nil {
+		e.Hurry == nil || e.Held == nil || e.Store == nil || e.Engine == nil || e.Meta == nil || e.Clock == nil || e.Logger == nil || e.Registerer == nil {
 		return errors.New("rebalance: every field of Env is needed")
 	}
 	return nil
@@ -69,6 +83,9 @@ type Driver struct {
 	cfg     Config
 	env     Env
 	metrics *metrics
+	source  *stream.Source
+	sink    *stream.Sink
+	filling filling
 
 	// These belong to Step.
 	phase   phase
@@ -79,8 +96,9 @@ type Driver struct {
 	confirmed time.Time
 	clean     cleaning
 
-	mu    sync.Mutex // guards plans
+	mu    sync.Mutex // guards the fields below
 	plans plans
+	began time.Time // when Step has seen this phase first
 }
 
 type phase struct {
@@ -99,7 +117,23 @@ func New(cfg Config, env Env) (*Driver, error) {
 	if err := errors.Join(cfg.Validate(), env.validate()); err != nil {
 		return nil, err
 	}
-	return &Driver{cfg: cfg, env: env, metrics: newMetrics(env.Registerer), dead: map[ring.NodeID]time.Time{}}, nil
+	d := &Driver{cfg: cfg, env: env, metrics: newMetrics(env.Registerer), dead: map[ring.NodeID]time.Time{}}
+	var err, failed error
+	d.source, err = stream.NewSource(cfg.Stream, stream.SourceEnv{Self: env.Self, Replica: env.Store, Engine: env.Engine, Registerer: env.Registerer})
+	d.sink, failed = stream.NewSink(cfg.Stream, stream.SinkEnv{
+		Self: env.Self, Replica: env.Store, Meta: env.Meta, Caller: caller{env.Ask}, Clock: env.Clock, Logger: env.Logger, Registerer: env.Registerer,
+	})
+	return d, errors.Join(err, failed)
+}
+
+// caller makes control calls.
+type caller struct {
+	ask func(ctx context.Context, node ring.NodeID, kind string, body []byte) ([]byte, error)
+}
+
+// Call makes one.
+func (c caller) Call(ctx context.Context, to ring.NodeID, kind string, body []byte) ([]byte, error) {
+	return c.ask(ctx, to, kind, body)
 }
 
 func (d *Driver) transfers(v *schema.View) []transfer {
@@ -118,6 +152,8 @@ type State struct {
 	Duties     int    `json:"duties"`  // ranges, by source, that it has to take over
 	Done       int    `json:"done"`
 	Held       int64  `json:"held"` // hints that it has to hand over before it leaves
+	Rows       uint64 `json:"rows"` // pulled in bulk for this change
+	Bytes      uint64 `json:"bytes"`
 	// WaitsFor counts the ranges that are not done by the node they come from.
 	WaitsFor map[string]int `json:"waits_for,omitempty"`
 }
@@ -131,6 +167,9 @@ func (d *Driver) State() State {
 	s := State{Generation: v.Generation, Version: v.Version, Held: d.env.Held(), WaitsFor: map[string]int{}}
 	for _, open := range d.open(v, &s) {
 		s.WaitsFor[open.peer.String()]++
+	}
+	if c := v.Ring.Change(); c != nil {
+		s.Rows, s.Bytes = d.filling.pulled(c.ID, d.sink.Progress())
 	}
 	return s
 }
@@ -155,13 +194,21 @@ func (d *Driver) open(v *schema.View, s *State) (all []duty) {
 	return all
 }
 
-// Answer answers another member.
-func (d *Driver) Answer() ([]byte, error) { return json.Marshal(d.State()) }
+// Handle answers another member's call.
+func (d *Driver) Handle(ctx context.Context, from ring.NodeID, kind string, body []byte) ([]byte, error) {
+	if kind == Page {
+		return d.source.Handle(ctx, from, kind, body)
+	}
+	return json.Marshal(d.State())
+}
 
 // ask asks a member how far it is.
 func (d *Driver) ask(ctx context.Context, id ring.NodeID) (State, error) {
-	if id == d.env.Self {
+	switch {
+	case id == d.env.Self:
 		return d.State(), nil
+	case !d.env.Alive(id):
+		return State{}, errors.New("it is not alive")
 	}
 	ctx, cancel := context.WithTimeout(ctx, d.cfg.CallTimeout)
 	defer cancel()
@@ -189,6 +236,7 @@ func (d *Driver) Step(ctx context.Context) (idle bool, err error) {
 	if now := (phase{c.ID, c.Phase}); d.phase != now {
 		d.phase, d.since, d.hurried, d.confirmed = now, time.Now(), time.Time{}, time.Now()
 		clear(d.dead)
+		d.begin(d.since)
 	}
 	d.takeOver(v)
 	if !d.drives(v) {
@@ -197,12 +245,15 @@ func (d *Driver) Step(ctx context.Context) (idle bool, err error) {
 	return d.drive(ctx, v, c)
 }
 
-// takeOver has what this node lacks compared with those that have it.
+// takeOver has what this node lacks compared with those that have it, once it is
+// filled as far as that could be done in bulk.
 func (d *Driver) takeOver(v *schema.View) {
 	var s State
 	missing := map[ring.NodeID][]token.RangeID{}
 	for _, one := range d.open(v, &s) {
-		missing[one.peer] = append(missing[one.peer], one.id)
+		if one.keeps || d.filling.begun(stream.Target{Keyspace: one.keyspace, Range: one.id, Change: v.Ring.Change().ID}) {
+			missing[one.peer] = append(missing[one.peer], one.id)
+		}
 	}
 	d.metrics.duties.Set(float64(s.Duties))
 	d.metrics.done.Set(float64(s.Done))
@@ -218,15 +269,29 @@ func (d *Driver) takeOver(v *schema.View) {
 // drives reports whether this node drives: the live voter with the smallest id that
 // stays does, and the next ones if a phase lasts long.
 func (d *Driver) drives(v *schema.View) bool {
-	rank := 0
+	me, ok := v.Ring.Index(d.env.Self)
+	if !ok {
+		return false
+	}
+	rank := d.rank(v, v.Ring.Member(me))
+	return rank >= 0 && time.Since(d.since) >= time.Duration(rank)*d.cfg.TakeOver
+}
+
+// rank is how many members drive sooner than one; negative: it does not drive.
+func (d *Driver) rank(v *schema.View, one *ring.Member) (rank int) {
+	if !d.mayDrive(one) {
+		return -1
+	}
 	for i := range v.Ring.Members() {
-		m := v.Ring.Member(uint16(i))
-		if m.Voter && m.State == ring.Normal && m.ID != d.env.Self && bytes.Compare(m.ID[:], d.env.Self[:]) < 0 && d.env.Alive(m.ID) {
+		if m := v.Ring.Member(uint16(i)); d.mayDrive(m) && bytes.Compare(m.ID[:], one.ID[:]) < 0 {
 			rank++
 		}
 	}
-	me, ok := v.Ring.Index(d.env.Self)
-	return ok && v.Ring.Member(me).Voter && v.Ring.Member(me).State == ring.Normal && time.Since(d.since) >= time.Duration(rank)*d.cfg.TakeOver
+	return rank
+}
+
+func (d *Driver) mayDrive(m *ring.Member) bool {
+	return m.Voter && m.State == ring.Normal && (m.ID == d.env.Self || d.env.Alive(m.ID))
 }
 
 func (d *Driver) drive(ctx context.Context, v *schema.View, c *ring.Change) (idle bool, err error) {
@@ -287,80 +352,4 @@ func (d *Driver) lost(v *schema.View, c *ring.Change) *ring.NodeID {
 		}
 	}
 	return nil
-}
-
-// needed are the members that must have got so far, and what of them.
-type needed struct {
-	duties   map[ring.NodeID]bool // its ranges are complete
-	informed map[ring.NodeID]bool // it serves by the present phase
-}
-
-func (d *Driver) needed(v *schema.View, c *ring.Change) needed {
-	n := needed{map[ring.NodeID]bool{}, map[ring.NodeID]bool{}}
-	for i := range v.Ring.Members() {
-		if m := v.Ring.Member(uint16(i)); m.State == ring.Joining && c.Phase == ring.Announced {
-			n.informed[m.ID] = true
-		}
-	}
-	transfers := d.transfers(v)
-	for i := range transfers {
-		x := &transfers[i]
-		for _, m := range x.outgoing() {
-			n.informed[v.Ring.Member(m).ID] = true
-		}
-		if c.Phase != ring.Streaming {
-			continue
-		}
-		for _, m := range slices.Concat(x.gained, x.rest) {
-			if len(x.duties(v, m)) > 0 {
-				n.duties[v.Ring.Member(m).ID] = true
-			}
-		}
-	}
-	return n
-}
-
-// waiting says, in sentences, what keeps a change from its next phase.
-func (d *Driver) waiting(ctx context.Context, v *schema.View, c *ring.Change) (all []string, err error) {
-	n := d.needed(v, c)
-	for i := range v.Ring.Members() {
-		m := v.Ring.Member(uint16(i))
-		leaves := m.State == ring.Leaving && c.Phase == ring.Flipped
-		if !n.duties[m.ID] && !n.informed[m.ID] && !leaves {
-			continue
-		}
-		s, err := d.ask(ctx, m.ID)
-		switch {
-		case ctx.Err() != nil:
-			return all, ctx.Err()
-		case err != nil:
-			all = append(all, d.blocked(m, err))
-		case s.Generation != v.Generation || s.Version < max(c.ID, v.Ring.MaxChangedAt()):
-			all = append(all, fmt.Sprintf("node %s has not adopted catalog version %d yet", m.ID, max(c.ID, v.Ring.MaxChangedAt())))
-		case n.duties[m.ID] && (s.Done < s.Duties || s.Version < v.Version):
-			all = append(all, fmt.Sprintf("node %s has taken over %d of %d ranges", m.ID, s.Done, s.Duties))
-			all = append(all, d.missing(v, &s)...)
-		case leaves && s.Held > 0:
-			all = append(all, fmt.Sprintf("node %s has %d hints to hand over before it leaves", m.ID, s.Held))
-		}
-	}
-	return all, nil
-}
-
-// missing names the nodes that ranges should come from and that are not alive.
-func (d *Driver) missing(v *schema.View, s *State) (all []string) {
-	for i := range v.Ring.Members() {
-		if m := v.Ring.Member(uint16(i)); s.WaitsFor[m.ID.String()] > 0 && !d.env.Alive(m.ID) {
-			all = append(all, d.blocked(m, fmt.Errorf("%d ranges have to come from it", s.WaitsFor[m.ID.String()])))
-		}
-	}
-	return all
-}
-
-func (d *Driver) blocked(m *ring.Member, err error) string {
-	way := "start it again, or abort the change (dunlin layout abort)"
-	if m.State == ring.Normal || m.State == ring.Leaving {
-		way += fmt.Sprintf("; if it is lost for good, abort and then remove it (dunlin node remove %s)", m.ID)
-	}
-	return fmt.Sprintf("node %s does not answer (%v): %s", m.ID, err, way)
 }

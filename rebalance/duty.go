@@ -15,6 +15,7 @@ type duty struct {
 	placement int
 	id        token.RangeID
 	peer      ring.NodeID
+	keeps     bool // the node has held the range before
 }
 
 // transfer is a range that changes owners in a keyspace, by member.
@@ -22,8 +23,8 @@ type transfer struct {
 	keyspace     string
 	placement    int
 	id           token.RangeID
-	gained, lost []uint16 // lost: those that are not dead
-	rest         []uint16 // replicas of now that stay, or that are dead no more than others
+	gained, lost []uint16 // lost: those that are waited for
+	rest         []uint16 // replicas of now that stay, and are waited for
 }
 
 // transfers lists the ranges that change, of keyspaces that have tables.
@@ -47,7 +48,7 @@ func transfers(v *schema.View) (all []transfer) {
 			}
 			for _, m := range now {
 				switch {
-				case v.Ring.Member(m).State == ring.Dead:
+				case !v.Ring.Change().WaitsFor(v.Ring.Member(m)):
 				case slices.Contains(target, m):
 					x.rest = append(x.rest, m)
 				default:
@@ -82,7 +83,7 @@ func (x *transfer) duties(v *schema.View, me uint16) (all []duty) {
 	}
 	for _, m := range sources {
 		if m != me {
-			all = append(all, duty{x.keyspace, x.placement, x.id, v.Ring.Member(m).ID})
+			all = append(all, duty{x.keyspace, x.placement, x.id, v.Ring.Member(m).ID, keeps})
 		}
 	}
 	return all

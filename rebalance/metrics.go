@@ -10,6 +10,8 @@ type metrics struct {
 	steps        *prometheus.CounterVec
 	aborts       prometheus.Counter
 	cleaned      prometheus.Counter
+
+	filled, unfilled prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -19,7 +21,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		done:   f.NewGauge(prometheus.GaugeOpts{Name: "dunlin_rebalance_complete_ranges", Help: "Of these, the ones that are complete here."}),
 		steps: f.NewCounterVec(prometheus.CounterOpts{Name: "dunlin_rebalance_steps_total",
 			Help: "Phases that this node has taken a change to, as its driver."}, []string{"phase"}),
-		aborts:  f.NewCounter(prometheus.CounterOpts{Name: "dunlin_rebalance_aborts_total", Help: "Changes that were aborted because a node that joined did not answer."}),
-		cleaned: f.NewCounter(prometheus.CounterOpts{Name: "dunlin_rebalance_removed_ranges_total", Help: "Ranges, by keyspace, that this node does not hold any more and has removed."}),
+		aborts:   f.NewCounter(prometheus.CounterOpts{Name: "dunlin_rebalance_aborts_total", Help: "Changes that were aborted because a node that joined did not answer."}),
+		filled:   f.NewCounter(prometheus.CounterOpts{Name: "dunlin_rebalance_filled_ranges_total", Help: "Ranges, by keyspace, that were new here and filled in bulk."}),
+		unfilled: f.NewCounter(prometheus.CounterOpts{Name: "dunlin_rebalance_unfilled_ranges_total", Help: "Ranges that could not be filled in bulk and were left to anti-entropy."}),
+		cleaned:  f.NewCounter(prometheus.CounterOpts{Name: "dunlin_rebalance_removed_ranges_total", Help: "Ranges, by keyspace, that this node does not hold any more and has removed."}),
 	}
 }

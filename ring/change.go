@@ -49,6 +49,14 @@ type Change struct {
 	Zones map[NodeID]string `json:"zones,omitempty"`
 	// Placements are those of the target, by index; nil: as now.
 	Placements []Placement `json:"placements,omitempty"`
+	// GivenUp are members, otherwise in good standing, that the change does not wait
+	// for any more.
+	GivenUp []NodeID `json:"given_up,omitempty"`
+}
+
+// WaitsFor reports whether a change waits for a member: it is neither dead nor given up.
+func (c *Change) WaitsFor(m *Member) bool {
+	return m.State != Dead && !slices.Contains(c.GivenUp, m.ID)
 }
 
 func (c *Change) clone() *Change {
@@ -57,7 +65,7 @@ func (c *Change) clone() *Change {
 	}
 	n := *c
 	n.Target, n.Placements = slices.Clone(c.Target), slices.Clone(c.Placements)
-	n.Replaces, n.Zones = maps.Clone(c.Replaces), maps.Clone(c.Zones)
+	n.Replaces, n.Zones, n.GivenUp = maps.Clone(c.Replaces), maps.Clone(c.Zones), slices.Clone(c.GivenUp)
 	return &n
 }
 
@@ -169,6 +177,21 @@ func (l Layout) Finish(version uint64, placements []Placement) (next Layout, the
 	}
 	next.Change = nil
 	return next, then, next.touchPlaced(l, version, placements, then)
+}
+
+// GiveUp has a change that has flipped, and so cannot be aborted, wait for a member
+// no more. It may come back, and be removed by a change of its own.
+func (l Layout) GiveUp(id NodeID) (Layout, error) {
+	i, ok := l.Index(id)
+	switch {
+	case l.Change == nil || l.Change.Phase != Flipped:
+		return l, errors.New("ring: there is no change that has flipped")
+	case !ok || !l.Change.WaitsFor(&l.Members[i]):
+		return l, fmt.Errorf("ring: %s is no member that is waited for", id)
+	}
+	next := l.Clone()
+	next.Change.GivenUp = append(next.Change.GivenUp, id)
+	return next, next.Validate()
 }
 
 // Abort drops a change that has not flipped.

@@ -51,9 +51,19 @@ func phaseOf(l *Layout) Phase {
 	return l.Change.Phase
 }
 
-// checkSame allows new addresses, and nothing else.
+// checkSame allows new addresses, or to give members up, and nothing else.
 func checkSame(before, after *Layout, samePlacements bool) error {
 	known := after.Clone()
+	if given := before.Change.givenUp(); len(after.Change.givenUp()) > len(given) {
+		want := before.Clone()
+		for _, id := range after.Change.GivenUp[len(given):] {
+			var err error
+			if want, err = want.GiveUp(id); err != nil {
+				return err
+			}
+		}
+		before = &want
+	}
 	for i, m := range known.Members {
 		if i < len(before.Members) && before.Members[i].ID == m.ID {
 			known.Members[i].Addresses = before.Members[i].Addresses
@@ -63,6 +73,13 @@ func checkSame(before, after *Layout, samePlacements bool) error {
 		return errors.New("ring: who holds what cannot change but by the steps of a change")
 	}
 	return nil
+}
+
+func (c *Change) givenUp() []NodeID {
+	if c == nil {
+		return nil
+	}
+	return c.GivenUp
 }
 
 // checkAnnounced allows new members that join, and members that are to leave.
@@ -113,5 +130,8 @@ func (c *Change) normalize() {
 	}
 	if len(c.Placements) == 0 {
 		c.Placements = nil
+	}
+	if len(c.GivenUp) == 0 {
+		c.GivenUp = nil
 	}
 }

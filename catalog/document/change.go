@@ -45,10 +45,11 @@ func WithMember(d Document, joiner ring.Member) (Document, error) {
 	return d, err
 }
 
-// CheckFree refuses an address that another member has.
+// CheckFree refuses an address that another member has which is not dead.
 func CheckFree(d *Document, m ring.Member) error {
 	for _, other := range d.Layout.Members {
-		if other.ID != m.ID && (other.Internode == m.Internode || other.Gossip == m.Gossip) {
+		lost := other.State == ring.Dead || d.Replacing != nil && *d.Replacing == other.ID
+		if other.ID != m.ID && !lost && (other.Internode == m.Internode || other.Gossip == m.Gossip) {
 			return &RefusedError{Node: m.ID.String(), Reason: "address",
 				Detail: fmt.Sprintf("member %s has the address %s: use that member's directory, or another address", other.ID, other.Internode)}
 		}
@@ -101,6 +102,9 @@ func (d Document) announceJoin(joiner ring.Member) (Document, error) {
 
 // Announce begins a change of the layout, if its target can be made.
 func (d Document) Announce(p ring.Plan) (Document, error) {
+	if !d.Sealed {
+		return d, Conflictf("there is no data yet, so nothing can be moved: nodes join by starting them, and the cluster can be started anew")
+	}
 	next, err := d.Layout.Announce(d.Version+1, p)
 	if errors.Is(err, ring.ErrChanging) {
 		return d, Conflictf("%v", err)

@@ -37,6 +37,22 @@ func (d *Document) Remove(id ring.NodeID, alive func(ring.NodeID) bool) (ring.Pl
 	return ring.Plan{Kind: KindRemove, Dead: []ring.NodeID{id}}, nil
 }
 
+// GiveUp has the change on its way, if it cannot be aborted any more, go on without a
+// node that is dead. ok is false if there is no such change.
+func (d Document) GiveUp(id ring.NodeID, alive func(ring.NodeID) bool) (next Document, ok bool, err error) {
+	m, is := d.Member(id)
+	if c := d.Layout.Change; c == nil || c.Phase != ring.Flipped || !is || m.State == ring.Dead {
+		return d, false, nil
+	} else if !c.WaitsFor(&m) {
+		return d, true, ErrUnchanged
+	}
+	if err := d.isDead(id, alive); err != nil {
+		return d, true, err
+	}
+	d.Layout, err = d.Layout.GiveUp(id)
+	return d, true, err
+}
+
 // CheckReplace reports whether a node may be replaced.
 func (d *Document) CheckReplace(id ring.NodeID, alive func(ring.NodeID) bool) error {
 	if _, ok := d.Member(id); !ok {

@@ -44,8 +44,10 @@ func newFakeCluster() *fakeCluster {
 
 func (c *fakeCluster) Unready() []string                                       { return nil }
 func (c *fakeCluster) SetTable(context.Context, string, schema.Settings) error { return nil }
-func (c *fakeCluster) Progress() *admin.ChangeProgress                         { return c.progress }
-func (c *fakeCluster) Abort(context.Context) error                             { c.aborted++; return c.err }
+func (c *fakeCluster) Progress(context.Context) (*admin.ChangeProgress, error) {
+	return c.progress, nil
+}
+func (c *fakeCluster) Abort(context.Context) error { c.aborted++; return c.err }
 func (c *fakeCluster) Plan(_ context.Context, r admin.ChangeRequest) (admin.LayoutPlan, error) {
 	return c.plan(r), c.err
 }

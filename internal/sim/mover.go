@@ -152,7 +152,7 @@ func (m *mover) burn(ctx context.Context, i int) {
 	m.burnt++
 	m.begun++
 	m.note("machine %d burns, replaced: %v", i, replace)
-	entered := false
+	armed := false
 	ctx = context.WithoutCancel(ctx)
 	for m.isMember(dead) && time.Since(m.last) < burnPatience {
 		time.Sleep(5 * time.Second)
@@ -162,14 +162,19 @@ func (m *mover) burn(ctx context.Context, i int) {
 		}
 		try, cancel := context.WithTimeout(ctx, opPatience)
 		switch change := other.View().Ring.Change(); {
-		case entered || m.settling(other, dead):
+		case m.settling(other, dead):
+		case change != nil && change.Phase == ring.Flipped:
+			_ = other.Remove(try, dead) // so that the change does without it
 		case change != nil:
-			_ = other.AbortChange(try) // what waits for the dead
+			_ = other.AbortChange(try) // it may wait for the dead
 		case !replace:
 			_ = other.Remove(try, dead)
-		case other.Replace(try, dead) == nil:
-			entered = true
+		case !armed:
+			armed = other.Replace(try, dead) == nil
+		case m.c.machines[i].absent.Load():
 			m.c.Enter(i)
+		default:
+			armed = false // somebody may have taken the order back
 		}
 		cancel()
 	}

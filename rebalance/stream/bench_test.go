@@ -27,7 +27,7 @@ func BenchmarkFill(b *testing.B) {
 			b.Fatal(err)
 		}
 		b.SetBytes(int64(sink.Progress()[0].Bytes))
-		if err := sink.Forget(target); err != nil {
+		if _, err := sink.Forget(target); err != nil {
 			b.Fatal(err)
 		}
 	}

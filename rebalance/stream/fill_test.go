@@ -14,7 +14,6 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
-	"github.com/dunlindb/dunlin/hlc"
 	"github.com/dunlindb/dunlin/record"
 	"github.com/dunlindb/dunlin/ring"
 	"github.com/dunlindb/dunlin/transport"
@@ -190,7 +189,7 @@ func TestResume(t *testing.T) {
 				t.Errorf("%s: %d pages, the first after %x", what, len(q), q[0].After)
 			}
 		}
-		if err := n.sink.Forget(target); err != nil || len(n.sink.Progress()) > 0 {
+		if _, err := n.sink.Forget(target); err != nil || len(n.sink.Progress()) > 0 {
 			t.Errorf("%v %+v", err, n.sink.Progress())
 		}
 		begins("what was forgotten", target)
@@ -220,7 +219,7 @@ func TestDamagedPages(t *testing.T) {
 		if n := testutil.ToFloat64(sink.metrics.repeated); n != 5 {
 			t.Errorf("%g pages were asked for again", n)
 		}
-		if err := sink.Forget(target); err != nil {
+		if _, err := sink.Forget(target); err != nil {
 			t.Fatal(err)
 		}
 		p.questions()
@@ -369,59 +368,36 @@ func TestFloor(t *testing.T) {
 	})
 }
 
-// TestFence: a page that was asked for before the fence was raised, and comes after
-// that, is asked for again.
-func TestFence(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p := newPair(t, small)
-		target := p.target(t)
-		p.load(t, target)
-		raised := false
-		p.change = func(_ *Request, answer []byte, err error) ([]byte, error) {
-			if !raised {
-				raised = true
-				time.Sleep(time.Second)
-				if err := p.nodes[1].RaiseFence(t.Context(), hlc.FromTime(time.Now())); err != nil {
-					t.Error(err)
-				}
-				time.Sleep(time.Second)
+// TestRefusedPages: a page that the store has no room for, or that was born too
+// early, is asked for again.
+func TestRefusedPages(t *testing.T) {
+	for _, code := range []transport.Code{transport.Overloaded, transport.Fenced} {
+		synctest.Test(t, func(t *testing.T) {
+			p := newPair(t, small)
+			target := p.target(t)
+			p.load(t, target)
+			p.nodes[1].sink.env.Replica = &busyWriter{Writer: p.nodes[1].Replica, left: 3, code: code}
+			if err := p.nodes[1].sink.Fill(t.Context(), nodeID(0), target); err != nil {
+				t.Fatal(err)
 			}
-			return answer, err
-		}
-		if err := p.nodes[1].sink.Fill(t.Context(), nodeID(0), target); err != nil {
-			t.Fatal(err)
-		}
-		p.checkEqual(t, target)
-		if n := testutil.ToFloat64(p.nodes[1].sink.metrics.repeated); n != 1 {
-			t.Errorf("%g pages were asked for again", n)
-		}
-	})
-}
-
-// TestFullStore: a page that the store has no room for waits.
-func TestFullStore(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p := newPair(t, small)
-		target := p.target(t)
-		p.load(t, target)
-		w := &busyWriter{Writer: p.nodes[1].Replica, left: 3}
-		p.nodes[1].sink.env.Replica = w
-		if err := p.nodes[1].sink.Fill(t.Context(), nodeID(0), target); err != nil {
-			t.Fatal(err)
-		}
-		p.checkEqual(t, target)
-	})
+			p.checkEqual(t, target)
+			if n := testutil.ToFloat64(p.nodes[1].sink.metrics.repeated); n != 3 {
+				t.Errorf("%s: %g pages were asked for again", code, n)
+			}
+		})
+	}
 }
 
 // busyWriter refuses some groups.
 type busyWriter struct {
 	Writer
 	left int
+	code transport.Code
 }
 
 func (w *busyWriter) Apply(from ring.NodeID, g transport.Group, deadline time.Time, sink transport.Sink, tag uint32) {
 	if w.left--; w.left >= 0 {
-		sink.Done(tag, transport.Verdict{Code: transport.Overloaded})
+		sink.Done(tag, transport.Verdict{Code: w.code})
 		return
 	}
 	w.Writer.Apply(from, g, deadline, sink, tag)
@@ -443,7 +419,7 @@ func TestRateAndCancel(t *testing.T) {
 		if err := sink.Fill(t.Context(), nodeID(0), target); !errors.Is(err, ErrFilling) {
 			t.Error(err)
 		}
-		if err := sink.Forget(target); !errors.Is(err, ErrFilling) {
+		if _, err := sink.Forget(target); !errors.Is(err, ErrFilling) {
 			t.Error(err)
 		}
 		if got := sink.Progress(); len(got) != 1 || !got[0].Active || got[0].Done || got[0].Pages == 0 {

@@ -91,22 +91,24 @@ func (s *Sink) Progress() []Progress {
 	return all
 }
 
-// Forget drops what is known of a target, whatever the change: the next Fill begins
-// at the beginning. The error may be ErrFilling.
-func (s *Sink) Forget(t Target) error {
+// Forget drops what is known of a target, whatever the change, and returns how far it
+// was, as far as this process knows: the next Fill begins at the beginning. The error
+// may be ErrFilling.
+func (s *Sink) Forget(t Target) (last Progress, err error) {
 	key := t.meta()
 	s.mu.Lock()
-	known := s.fills[key]
-	active := known != nil && known.Active
-	if !active {
+	if known := s.fills[key]; known != nil {
+		last = *known
+	}
+	if !last.Active {
 		delete(s.fills, key)
 	}
 	s.mu.Unlock()
-	if active {
-		return fmt.Errorf("%w: range %d of %s", ErrFilling, t.Range, t.Keyspace)
+	if last.Active {
+		return last, fmt.Errorf("%w: range %d of %s", ErrFilling, t.Range, t.Keyspace)
 	}
 	if b, ok, err := s.env.Meta.Get(key); err != nil || !ok || len(b) == 0 {
-		return err
+		return last, err
 	}
-	return s.env.Meta.Set(key, nil)
+	return last, s.env.Meta.Set(key, nil)
 }

@@ -107,11 +107,11 @@ func (s *Sink) Fill(ctx context.Context, from ring.NodeID, t Target) error {
 	for err == nil && !f.Done {
 		if err = s.page(ctx, f); err != nil {
 			err = s.again(ctx, f, err)
-		} else if f.failed = 0; f.Done || f.Pages-f.saved >= uint64(s.cfg.PersistPages) {
+		} else if f.failed = 0; f.Pages-f.saved >= uint64(s.cfg.PersistPages) {
 			err = s.persist(f)
 		}
 	}
-	if f.Pages > f.saved {
+	if f.Pages > f.saved && (f.saved > 0 || !f.Done) { // a small target is as soon filled again as persisted
 		err = errors.Join(err, s.persist(f))
 	}
 	s.show(f, false)

@@ -1,0 +1,158 @@
+package rebalance
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/dunlindb/dunlin/ring"
+	"github.com/dunlindb/dunlin/schema"
+)
+
+// Report is how far a change is on all nodes.
+type Report struct {
+	Change  *ring.Change
+	Since   time.Time   // when this node has first seen its phase
+	Driver  ring.NodeID // who takes it on as long as it is alive
+	Members []MemberState
+	Waiting []string // what keeps it from its next phase, in sentences
+}
+
+// MemberState is how far one member is.
+type MemberState struct {
+	ring.Member
+	State
+	Err error // it did not tell
+}
+
+// Report asks all members how far the change on its way is; the Report's Change is nil
+// if there is none.
+func (d *Driver) Report(ctx context.Context) (r Report, err error) {
+	v := d.env.Replica.View()
+	if v == nil || v.Ring.Change() == nil {
+		return r, nil
+	}
+	d.mu.Lock()
+	r = Report{Change: v.Ring.Change(), Since: d.began}
+	d.mu.Unlock()
+	for i := range v.Ring.Members() {
+		m := v.Ring.Member(uint16(i))
+		if d.rank(v, m) == 0 {
+			r.Driver = m.ID
+		}
+		s, err := d.ask(ctx, m.ID)
+		if ctx.Err() != nil {
+			return r, ctx.Err()
+		}
+		r.Members = append(r.Members, MemberState{*m, s, err})
+	}
+	r.Waiting = d.sentences(v, r.Change, r.Members)
+	return r, nil
+}
+
+func (d *Driver) begin(since time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.began = since
+}
+
+// needed are the members that must have got so far, and what of them.
+type needed struct {
+	duties   map[ring.NodeID]bool // its ranges are complete
+	informed map[ring.NodeID]bool // it serves by the present phase
+}
+
+func (d *Driver) needed(v *schema.View, c *ring.Change) needed {
+	n := needed{map[ring.NodeID]bool{}, map[ring.NodeID]bool{}}
+	for i := range v.Ring.Members() {
+		if m := v.Ring.Member(uint16(i)); m.State == ring.Joining && c.Phase == ring.Announced {
+			n.informed[m.ID] = true
+		}
+	}
+	transfers := d.transfers(v)
+	for i := range transfers {
+		x := &transfers[i]
+		for _, m := range x.outgoing() {
+			n.informed[v.Ring.Member(m).ID] = true
+		}
+		if c.Phase != ring.Streaming {
+			continue
+		}
+		for _, m := range slices.Concat(x.gained, x.rest) {
+			if len(x.duties(v, m)) > 0 {
+				n.duties[v.Ring.Member(m).ID] = true
+			}
+		}
+	}
+	return n
+}
+
+// waiting says, in sentences, what keeps a change from its next phase.
+func (d *Driver) waiting(ctx context.Context, v *schema.View, c *ring.Change) ([]string, error) {
+	n := d.needed(v, c)
+	var asked []MemberState
+	for i := range v.Ring.Members() {
+		m := v.Ring.Member(uint16(i))
+		if !n.duties[m.ID] && !n.informed[m.ID] && !handsOver(c, m) {
+			continue
+		}
+		s, err := d.ask(ctx, m.ID)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		asked = append(asked, MemberState{*m, s, err})
+	}
+	return d.sentences(v, c, asked), nil
+}
+
+// handsOver reports whether a member has to get rid of its hints before it may leave.
+func handsOver(c *ring.Change, m *ring.Member) bool {
+	return m.State == ring.Leaving && c.Phase == ring.Flipped && c.WaitsFor(m)
+}
+
+// sentences say what keeps a change from its next phase, as far as the members tell.
+func (d *Driver) sentences(v *schema.View, c *ring.Change, members []MemberState) (all []string) {
+	n := d.needed(v, c)
+	for i := range members {
+		m, s := &members[i].Member, &members[i].State
+		leaves := handsOver(c, m)
+		if !n.duties[m.ID] && !n.informed[m.ID] && !leaves {
+			continue
+		}
+		switch {
+		case members[i].Err != nil:
+			all = append(all, d.blocked(c, m, members[i].Err))
+		case s.Generation != v.Generation || s.Version < max(c.ID, v.Ring.MaxChangedAt()):
+			all = append(all, fmt.Sprintf("node %s has not adopted catalog version %d yet", m.ID, max(c.ID, v.Ring.MaxChangedAt())))
+		case n.duties[m.ID] && (s.Done < s.Duties || s.Version < v.Version):
+			all = append(all, fmt.Sprintf("node %s has taken over %d of %d ranges", m.ID, s.Done, s.Duties))
+			all = append(all, d.missing(v, s)...)
+		case leaves && s.Held > 0:
+			all = append(all, fmt.Sprintf("node %s has %d hints to hand over before it leaves", m.ID, s.Held))
+		}
+	}
+	return all
+}
+
+// missing names the nodes that ranges should come from and that are not alive.
+func (d *Driver) missing(v *schema.View, s *State) (all []string) {
+	for i := range v.Ring.Members() {
+		if m := v.Ring.Member(uint16(i)); s.WaitsFor[m.ID.String()] > 0 && !d.env.Alive(m.ID) {
+			all = append(all, d.blocked(v.Ring.Change(), m, fmt.Errorf("%d ranges have to come from it", s.WaitsFor[m.ID.String()])))
+		}
+	}
+	return all
+}
+
+// blocked says that a member is waited for, and what can be done.
+func (d *Driver) blocked(c *ring.Change, m *ring.Member, err error) string {
+	way := "start it again, or abort the change (dunlin layout abort)"
+	switch {
+	case c.Phase == ring.Flipped:
+		way = fmt.Sprintf("start it again; if it is lost for good, dunlin node remove %s has the change go on without it", m.ID)
+	case m.State == ring.Normal || m.State == ring.Leaving:
+		way += fmt.Sprintf("; if it is lost for good, abort and then remove it (dunlin node remove %s)", m.ID)
+	}
+	return fmt.Sprintf("node %s does not answer (%v): %s", m.ID, err, way)
+}
