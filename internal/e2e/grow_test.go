@@ -117,7 +117,7 @@ func (g *growing) load(done <-chan struct{}, c *client.Client, who int) {
 		case <-pace.C:
 		}
 		stream, data := fmt.Sprintf("grow/%02d", (who*31+n)%growStreams), fmt.Sprintf(`{"client":%d,"n":%d}`, who, n)
-		id, err := g.j.append(context.Background(), c, stream, data, "quorum")
+		id, err := g.j.append(g.t.Context(), c, stream, data, "quorum")
 		if err != nil {
 			g.j.refuse(fmt.Errorf("%s: append: %w", time.Now().Format(time.TimeOnly), err))
 			continue
@@ -125,7 +125,7 @@ func (g *growing) load(done <-chan struct{}, c *client.Client, who int) {
 		if n%4 > 0 {
 			continue
 		}
-		ev, err := c.Event(context.Background(), stream, id, "quorum")
+		ev, err := c.Event(g.t.Context(), stream, id, "quorum")
 		if err == nil && string(ev.Data) != data {
 			err = fmt.Errorf("it reads as %s, written as %s", ev.Data, data)
 		}
@@ -150,14 +150,10 @@ func (g *growing) await(what string, holds func() bool) {
 	})
 }
 
-// awaitStreaming waits until a node has ranges to take over that are not complete.
-func (g *growing) awaitStreaming() {
-	g.t.Helper()
-	g.await("data to be moved", func() bool {
-		return slices.ContainsFunc(g.nodes, func(n *node) bool {
-			return metric(n, "dunlin_rebalance_ranges ") > metric(n, "dunlin_rebalance_complete_ranges ")
-		})
-	})
+// streaming reports whether data is moved, as a node sees it, and more is to come.
+func streaming(n *node) bool {
+	s, ok := statusOf(n)
+	return ok && s.Change != nil && s.Change.Phase == "streaming" && s.Change.Done < s.Change.Ranges
 }
 
 // awaitMembers waits until all nodes that are left serve by the same catalog, which
@@ -188,7 +184,8 @@ func (g *growing) awaitMembers() {
 // again kills a node while data is moved, and starts it.
 func (g *growing) again(n *node, what string) {
 	g.t.Helper()
-	g.awaitStreaming()
+	witness := g.other(n)
+	g.await("data to be moved", func() bool { return streaming(witness) })
 	n.kill()
 	g.t.Logf("killed %s, %s", n.host, what)
 	n.start()
