@@ -20,6 +20,8 @@ type Config struct {
 	Addresses ring.Addresses
 	// Zone and Datacenter of this node; fixed once it is a member.
 	Zone, Datacenter string
+	// Together is how many nodes join a loaded cluster in one step with this one.
+	Together int
 
 	// CallTimeout bounds one call to one node.
 	CallTimeout time.Duration

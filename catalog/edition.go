@@ -15,9 +15,11 @@ type (
 	Settings = document.Settings
 )
 
-// WithMember is a document with a node that joins, or has other addresses. The error
-// may be ErrUnchanged.
-func WithMember(d Document, m ring.Member) (Document, error) { return document.WithMember(d, m) }
+// WithMember is a document with a node that joins, with others if together is above 1,
+// or has other addresses. The error may be ErrUnchanged.
+func WithMember(d Document, m ring.Member, together int) (Document, error) {
+	return document.WithMember(d, m, together)
+}
 
 // edition is a decided document with what follows from it. It is immutable.
 type edition struct {

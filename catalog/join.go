@@ -81,7 +81,7 @@ func (c *Catalog) Join(ctx context.Context, seeds []string) error {
 }
 
 func (c *Catalog) joinAt(ctx context.Context, seed string) error {
-	body, err := json.Marshal(joinRequest{Member: c.member()})
+	body, err := json.Marshal(joinRequest{Member: c.member(), Together: c.cfg.Together})
 	if err != nil {
 		return fmt.Errorf("catalog: encode a join: %w", err)
 	}
@@ -139,7 +139,7 @@ func (c *Catalog) handleJoin(ctx context.Context, from transport.Hello, body []b
 		return nil, err
 	}
 	start := time.Now()
-	err := c.Propose(ctx, func(d Document) (Document, error) { return WithMember(d, joiner) })
+	err := c.Propose(ctx, func(d Document) (Document, error) { return WithMember(d, joiner, req.Together) })
 	if err != nil {
 		return nil, err
 	}

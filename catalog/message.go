@@ -61,7 +61,8 @@ type pullAnswer struct {
 }
 
 type joinRequest struct {
-	Member ring.Member `json:"member"`
+	Member   ring.Member `json:"member"`
+	Together int         `json:"together,omitempty"` // so many nodes join in one step
 }
 
 // parse reads a body from another node.

@@ -62,6 +62,8 @@ func identitySettings() []setting {
 			field: func(c *Config) any { return &c.Node.Bootstrap }},
 		{key: "join", kind: kindList, help: "Members to ask for membership when data_dir is empty: host[:7481], comma separated.\nIgnored by a node that is a member already.",
 			field: func(c *Config) any { return &c.Node.Join }},
+		{key: "join_count", kind: kindInt, help: "How many nodes join a loaded cluster in one step, this one included: give all of them the same.\nNeeded for the first nodes of a new zone.",
+			field: func(c *Config) any { return &c.Node.JoinCount }},
 		{key: "replication_factor", kind: kindInt, help: "Replicas of every row of the built-in keyspace. Read at bootstrap only.",
 			field: func(c *Config) any { return &c.Node.ReplicationFactor }},
 		{key: "zone", kind: kindText, help: "Failure zone of this node (rack, availability zone). Replicas go to distinct zones first.",

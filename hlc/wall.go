@@ -53,6 +53,13 @@ func (w *Wall) Believe() {
 	w.anchor.Store(&anchor{wall: w.read().Round(0), monotonic: time.Now()})
 }
 
+// Follow goes on as if the clock had shown what it is off by more: it does not believe
+// it until Believe, or until the clock shows that itself.
+func (w *Wall) Follow(off time.Duration) {
+	now := w.Now()
+	w.anchor.Store(&anchor{wall: now.Add(off), monotonic: time.Now()})
+}
+
 type since struct {
 	*anchor
 	age time.Duration

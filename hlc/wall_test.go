@@ -38,3 +38,22 @@ func TestJumpsAreNotBelieved(t *testing.T) {
 		check("confirmed", time.Hour+30*time.Second, 0)
 	})
 }
+
+// TestWallFollows: told that its clock is off, it goes on by the right time, and with
+// its clock once that was set right.
+func TestWallFollows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		off := 3 * time.Minute
+		right := time.Now
+		w := NewWall(func() time.Time { return right().Add(off) }, 5*time.Second)
+		w.Follow(-off)
+		time.Sleep(time.Hour)
+		if got := w.Now().Sub(right()); got != 0 || w.Jump() != off {
+			t.Errorf("off by %s, the clock by %s", got, w.Jump())
+		}
+		off = time.Second
+		if got := w.Now().Sub(right()); got != off || w.Jump() != 0 {
+			t.Errorf("off by %s, the clock by %s, after it was set right", got, w.Jump())
+		}
+	})
+}

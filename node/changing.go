@@ -161,12 +161,13 @@ func (n *Node) estimate(p *admin.ChangeProgress, v *schema.View) error {
 		return nil
 	}
 	p.BytesPerSecond = float64(p.BytesDone) / elapsed
+	// Ranges are pulled first and then compared, which takes about as long.
 	share := 0.0
 	if p.Ranges > 0 {
 		share = float64(p.Done) / float64(p.Ranges)
 	}
-	if p.BytesTotal > 0 {
-		share = max(share, float64(p.BytesDone)/float64(p.BytesTotal)*0.9)
+	if pulled := float64(p.BytesDone) / float64(max(p.BytesTotal, 1)); pulled < 0.9 {
+		share = (share + pulled) / 2
 	}
 	if share > 0.01 {
 		p.RemainingSeconds = elapsed * (1 - share) / share

@@ -17,6 +17,7 @@ type Config struct {
 	Datacenter        string        // datacenter of NetworkTopologyStrategy
 	Bootstrap         bool          // found a new cluster when the data directory is empty
 	Join              []string      // members to ask for membership, host[:7481]
+	JoinCount         int           // nodes that join in one step, this one included
 	ReplicationFactor int           // of the built-in keyspace; used at bootstrap only
 	Insecure          bool          // allow to listen on other addresses than loopback
 	StopTimeout       time.Duration // how long a graceful stop may drain
@@ -112,6 +113,7 @@ func DefaultConfig() Config {
 		Zone:              "z1",
 		Datacenter:        "dc1",
 		ReplicationFactor: 3,
+		JoinCount:         1,
 		StopTimeout:       15 * time.Second,
 		Listen: Listen{
 			Host: "127.0.0.1", HTTPPort: 7480, InternodePort: 7481, GossipPort: 7482, AdminPort: 7483,
@@ -155,6 +157,9 @@ func (c Config) Validate() error {
 	}
 	if c.Bootstrap && len(c.Join) > 0 {
 		bad("bootstrap", "give either bootstrap (found a new cluster) or join (enter one), not both")
+	}
+	if c.JoinCount < 1 || c.JoinCount > 64 {
+		bad("join_count", "is %d: give 1 to 64", c.JoinCount)
 	}
 	if c.ReplicationFactor < 1 || c.ReplicationFactor > 15 {
 		bad("replication_factor", "is %d: give 1 to 15", c.ReplicationFactor)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/dunlindb/dunlin/ring"
@@ -56,6 +57,31 @@ func (n *Node) checkSkew(ctx context.Context) (idle bool, err error) {
 	}
 	n.metrics.setSkewed(verdict != nil)
 	return true, nil
+}
+
+// bootWait bounds how long a node that starts waits for peers to compare its clock with.
+const bootWait = time.Second
+
+// bootClock compares the clock with the peers' before anything is served: one that was
+// wrong when the node started has not jumped since. If it is off from most of them,
+// at least two, the node goes on by their time until its own is set right.
+func (n *Node) bootClock(ctx context.Context) {
+	wanted := min(n.View().Ring.Members()-1, 2)
+	if wanted < 2 {
+		return
+	}
+	until := time.Now().Add(bootWait)
+	for len(n.offsets()) < wanted && time.Now().Before(until) && wait(ctx, 20*time.Millisecond, nil) {
+	}
+	n.measureOffsets(ctx)
+	offsets := n.offsets()
+	if skewedFrom(offsets, n.cfg.Clock.MaxSkew) == nil {
+		return
+	}
+	slices.Sort(offsets)
+	off := offsets[len(offsets)/2]
+	n.wall.Follow(off)
+	n.log.Error("this node's clock is off from most of its peers'; it goes on by theirs until its own is set right", "by", -off, "peers", len(offsets))
 }
 
 // aloneBelieves is after how long a jump of the clock is believed if there is no

@@ -52,6 +52,7 @@ func (n *Node) start(ctx context.Context, g *group) error {
 	if err := n.startGossip(g); err != nil {
 		return err
 	}
+	n.bootClock(ctx)
 	g.start("skew", n.job(job{name: "skew", every: skewEvery, step: n.checkSkew}))
 	g.start("refused", n.job(job{name: "refused", every: skewEvery, step: n.checkRefused}))
 	g.start("floors", n.job(job{name: "floors", every: time.Minute, step: n.advanceFloors}))

@@ -71,7 +71,7 @@ func (c Config) transport() transport.Config {
 func (c Config) catalog() catalog.Config {
 	s := catalog.DefaultConfig()
 	s.Name, s.ReplicationFactor = c.ClusterName, c.ReplicationFactor
-	s.Zone, s.Datacenter = c.Zone, c.Datacenter
+	s.Zone, s.Datacenter, s.Together = c.Zone, c.Datacenter, c.JoinCount
 	s.Addresses = ring.Addresses{
 		Internode: c.advertiseAddress(c.Listen.InternodePort),
 		Gossip:    c.advertiseAddress(c.Listen.GossipPort),

@@ -295,6 +295,11 @@ func (d *Driver) mayDrive(m *ring.Member) bool {
 }
 
 func (d *Driver) drive(ctx context.Context, v *schema.View, c *ring.Change) (idle bool, err error) {
+	if v.Ring.Expects() > 0 && time.Since(d.since) > d.cfg.GiveUp {
+		d.env.Logger.Warn("a change of the layout is aborted: not all nodes came that were to join in it", "missing", v.Ring.Expects(), "for", d.cfg.GiveUp)
+		d.metrics.aborts.Inc()
+		return false, d.env.Catalog.Abort(ctx, c.ID)
+	}
 	if gone := d.lost(v, c); gone != nil {
 		d.env.Logger.Warn("a change of the layout is aborted: a node that joins does not answer", "node", *gone, "for", d.cfg.GiveUp, "change", c.Kind)
 		d.metrics.aborts.Inc()

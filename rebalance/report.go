@@ -113,6 +113,9 @@ func handsOver(c *ring.Change, m *ring.Member) bool {
 
 // sentences say what keeps a change from its next phase, as far as the members tell.
 func (d *Driver) sentences(v *schema.View, c *ring.Change, members []MemberState) (all []string) {
+	if left := v.Ring.Expects(); left > 0 {
+		all = append(all, fmt.Sprintf("%d of %d nodes have asked to join: start the others with --join-count %d, or abort the change (dunlin layout abort)", c.Expect-left, c.Expect, c.Expect))
+	}
 	n := d.needed(v, c)
 	for i := range members {
 		m, s := &members[i].Member, &members[i].State

@@ -38,6 +38,9 @@ type Change struct {
 	ID    uint64 `json:"id"`   // the catalog version that announced it
 	Kind  string `json:"kind"` // what was asked for, for people
 	Phase Phase  `json:"phase"`
+	// Expect is how many members are to join in it together, if more than have been
+	// announced so far: it goes on when they have.
+	Expect int `json:"expect,omitempty"`
 	// Fence is from Streaming on what nodes refuse that hold nothing yet: groups born
 	// at or below it. No purge point is above it.
 	Fence hlc.Timestamp `json:"fence,omitempty"`
@@ -73,6 +76,7 @@ func (c *Change) clone() *Change {
 type Plan struct {
 	Kind       string
 	Join       []Member          // Replaces and zones included
+	Expect     int               // how many join in all, if more than Join
 	Leave      []NodeID          // alive: they hand over what they hold
 	Dead       []NodeID          // never to come back
 	Replaces   map[NodeID]NodeID // joiner to a dead member
@@ -113,15 +117,43 @@ func (l Layout) Announce(version uint64, p Plan) (Layout, error) {
 			return l, fmt.Errorf("ring: %s is not a member", id)
 		}
 	}
-	next.Change = &Change{ID: version, Kind: p.Kind, Phase: Announced, Replaces: p.Replaces, Zones: p.Zones, Placements: p.Placements}
+	next.Change = &Change{ID: version, Kind: p.Kind, Phase: Announced, Expect: p.Expect, Replaces: p.Replaces, Zones: p.Zones, Placements: p.Placements}
+	return next, next.Validate()
+}
+
+// Expects is how many members have yet to join before a change can go on.
+func (l *Layout) Expects() int {
+	if l.Change == nil || l.Change.Phase != Announced {
+		return 0
+	}
+	left := l.Change.Expect
+	for _, m := range l.Members {
+		if m.State == Joining {
+			left--
+		}
+	}
+	return max(left, 0)
+}
+
+// JoinToo adds a member to a change that expects more.
+func (l Layout) JoinToo(joiner Member) (Layout, error) {
+	if l.Expects() == 0 {
+		return l, ErrChanging
+	}
+	if _, ok := l.Index(joiner.ID); ok {
+		return l, fmt.Errorf("ring: %s is a member already", joiner.ID)
+	}
+	next := l.Clone()
+	joiner.State, joiner.Voter = Joining, false
+	next.Members = append(next.Members, joiner)
 	return next, next.Validate()
 }
 
 // Assign finds the target of a change that was announced, and begins to move data.
 // The same layout gives the same target. placements are those of now.
 func (l Layout) Assign(version uint64, fence hlc.Timestamp, placements []Placement) (Layout, error) {
-	if l.Change == nil || l.Change.Phase != Announced {
-		return l, errors.New("ring: there is no change that was announced")
+	if l.Change == nil || l.Change.Phase != Announced || l.Expects() > 0 {
+		return l, errors.New("ring: there is no change that was announced and is complete")
 	}
 	next := l.Clone()
 	c := next.Change

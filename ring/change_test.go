@@ -326,3 +326,50 @@ func TestSmallZones(t *testing.T) {
 		t.Errorf("%d changes were refused, %d made", refused, made)
 	}
 }
+
+// TestJoinTogether: the first nodes of a zone come in one step, where one alone would
+// have to hold everything.
+func TestJoinTogether(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 1))
+	placements := []Placement{network(3)}
+	l := Bootstrap(newMember(random, "a"), 1)
+	l, err := l.Join(2, []Member{newMember(random, "a"), newMember(random, "b"), newMember(random, "b")}, placements)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l, err = l.Announce(3, Plan{Kind: "join", Join: []Member{newMember(random, "c")}, Expect: 2}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Assign(4, 0, placements); err == nil || l.Expects() != 1 {
+		t.Fatalf("a change that expects %d more goes on: %v", l.Expects(), err)
+	}
+	next, err := l.JoinToo(newMember(random, "c"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := CheckStep(&l, &next, 4, placements, placements); err != nil {
+		t.Error(err)
+	}
+	if _, err := next.JoinToo(newMember(random, "c")); !errors.Is(err, ErrChanging) {
+		t.Errorf("one more than was expected: %v", err)
+	}
+	uninvited := next.Clone()
+	uninvited.Members = append(uninvited.Members, newMember(random, "c"))
+	uninvited.Members[6].State = Joining
+	if err := CheckStep(&next, &uninvited, 5, placements, placements); err == nil {
+		t.Error("one more than was expected is accepted")
+	}
+	assigned, err := next.Assign(5, 0, placements)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := New(&assigned, 5, placements)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for rng := range token.RangeID(token.Ranges) {
+		if gained := without(r.ids(r.Target(0, rng)), r.ids(r.Now(0, rng))); len(gained) != 1 {
+			t.Fatalf("range %d gains %d replicas", rng, len(gained))
+		}
+	}
+}

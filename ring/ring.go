@@ -18,6 +18,7 @@ type Ring struct {
 	maxChangedAt uint64
 	owners       []uint16
 	change       *Change
+	expects      int
 	tables       []table
 }
 
@@ -36,7 +37,7 @@ func New(l *Layout, version uint64, placements []Placement) (*Ring, error) {
 	if err := l.Validate(); err != nil {
 		return nil, err
 	}
-	r := &Ring{version: version, members: l.Members, index: map[NodeID]uint16{}, changedAt: l.ChangedAt, owners: l.Owners, change: l.Change}
+	r := &Ring{version: version, members: l.Members, index: map[NodeID]uint16{}, changedAt: l.ChangedAt, owners: l.Owners, change: l.Change, expects: l.Expects()}
 	for i, m := range l.Members {
 		r.index[m.ID] = uint16(i)
 	}
@@ -174,6 +175,9 @@ func (r *Ring) Index(id NodeID) (uint16, bool) {
 // Change is the change of the layout on its way; nil if there is none. It is shared
 // and must not be changed.
 func (r *Ring) Change() *Change { return r.change }
+
+// Expects is how many members have yet to join before the change can go on.
+func (r *Ring) Expects() int { return r.expects }
 
 // Replicas returns the members that a range is read from under a placement, the
 // owner first. The slice is shared and must not be changed, as those below.

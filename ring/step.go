@@ -51,9 +51,17 @@ func phaseOf(l *Layout) Phase {
 	return l.Change.Phase
 }
 
-// checkSame allows new addresses, or to give members up, and nothing else.
+// checkSame allows new addresses, or members that join too or are given up, and
+// nothing else.
 func checkSame(before, after *Layout, samePlacements bool) error {
 	known := after.Clone()
+	for i := len(before.Members); i < len(after.Members); i++ {
+		want, err := before.JoinToo(after.Members[i])
+		if err != nil {
+			return err
+		}
+		before = &want
+	}
 	if given := before.Change.givenUp(); len(after.Change.givenUp()) > len(given) {
 		want := before.Clone()
 		for _, id := range after.Change.GivenUp[len(given):] {

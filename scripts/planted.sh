@@ -8,7 +8,9 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 # plant NAME FILE PROMISES SED [CODE]: the bug in FILE must break one of PROMISES
-# (with | between them). CODE is appended to the file.
+# (with | between them). CODE is appended to the file. With layout=-planted-layout
+# nodes join, leave and burn meanwhile.
+layout=
 plant() {
   local name=$1 file=$2 promises=$3 change=$4 code=${5:-}
   sed -e "$change" "$file" >"$work/bug.go"
@@ -19,12 +21,13 @@ plant() {
   printf '%s\n' "$code" >>"$work/bug.go"
   printf '{"Replace": {"%s": "%s"}}\n' "$PWD/$file" "$work/bug.go" >"$work/overlay.json"
   echo "== $name"
-  go test -overlay "$work/overlay.json" ./internal/sim -run TestPlanted -count=1 -v -args -planted "$promises" |
+  go test -overlay "$work/overlay.json" ./internal/sim -run TestPlanted -count=1 -v -args -planted "$promises" $layout |
     grep -aE 'seed [0-9]+:|not found|^(ok|FAIL|panic)' | cut -c1-200
 }
 
 lost='no acknowledged write is lost'
 back='nothing deleted or expired comes back'
+behind='merged reads converge|quorum reads never go back'
 
 plant 'no fsync' storage/committer.go "$lost" \
   's/return e.rows.ApplyNoSyncWait(b, pebble.Sync)/return e.rows.Apply(b, pebble.NoSync)/; s/err := b.SyncWait()/var err error/'
@@ -44,3 +47,17 @@ plant 'tombstones are purged by the clock' antientropy/purge/keeper.go "$back|$l
 
 plant 'deletions go at once, rows stay' record/purge.go "$back|replicas become equal by themselves" \
   's/^\tif c.Purge <= 0 {/\tif false {/; s/r.Deletion.Seconds <= c.Purge/true/'
+
+layout=-planted-layout
+
+plant 'the acknowledgements of the target are not required' coordinator/quorum/tracker.go "$lost|$back|$behind" \
+  's/^\tj.then, j.changing = NewTracker(need, alive), true/\tj.then, j.changing = NewTracker(0, alive), true/'
+
+plant 'reads ask new replicas before these are complete' rebalance/report.go "$lost|$back|$behind" \
+  's/case n.duties\[m.ID\] && /case false \&\& n.duties[m.ID] \&\& /'
+
+plant 'requests by an old version of the catalog are accepted' replica/fence.go "$lost|$back|$behind" \
+  's/if changed := v.Ring.ChangedAt(id); version < changed {/if changed := v.Ring.ChangedAt(id); false {/'
+
+plant 'no wipe at a new tenure' replica/tenure.go "$back" \
+  's/^\tfor _, id := range empty {/\tfor _, id := range empty[:0] {/; s/^\tfor id := from; id < token.Ranges; id++ {/\tfor id := token.RangeID(token.Ranges); id < token.Ranges; id++ {/'

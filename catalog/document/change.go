@@ -21,8 +21,9 @@ const (
 	KindRecover      = "recover"
 )
 
-// WithMember is the change of a join.
-func WithMember(d Document, joiner ring.Member) (Document, error) {
+// WithMember is the change of a join, of so many nodes in one step: those that follow
+// join the change that the first has announced. 0 is 1.
+func WithMember(d Document, joiner ring.Member, together int) (Document, error) {
 	if m, ok := d.Member(joiner.ID); ok {
 		if m.Addresses == joiner.Addresses {
 			return d, ErrUnchanged
@@ -38,7 +39,7 @@ func WithMember(d Document, joiner ring.Member) (Document, error) {
 		return d, err
 	}
 	if d.Sealed {
-		return d.announceJoin(joiner)
+		return d.announceJoin(joiner, together)
 	}
 	var err error
 	d.Layout, err = d.Layout.Join(d.Version+1, []ring.Member{joiner}, d.Schema.Placements())
@@ -81,9 +82,15 @@ func (d *Document) CheckMembers() error {
 
 // announceJoin begins to move data to a node that joins, in the place of the one that
 // is being replaced if there is one.
-func (d Document) announceJoin(joiner ring.Member) (Document, error) {
+func (d Document) announceJoin(joiner ring.Member, together int) (Document, error) {
 	p := ring.Plan{Kind: KindJoin, Join: []ring.Member{joiner}}
-	if d.Replacing != nil {
+	if together > 1 {
+		p.Expect = together
+	}
+	switch {
+	case d.Layout.Expects() > 0:
+		return d.joinToo(joiner)
+	case d.Replacing != nil:
 		dead, ok := d.Member(*d.Replacing)
 		if !ok {
 			return d, Conflictf("node %s, which is to be replaced, is no member any more", d.Replacing)
@@ -93,25 +100,73 @@ func (d Document) announceJoin(joiner ring.Member) (Document, error) {
 				dead.ID, dead.Zone, dead.Datacenter, joiner.Zone, joiner.Datacenter)
 		}
 		p.Kind, p.Dead, p.Replaces = KindReplace, []ring.NodeID{dead.ID}, map[ring.NodeID]ring.NodeID{joiner.ID: dead.ID}
-		d.Replacing = nil
-	} else if err := d.checkNewZone(joiner); err != nil {
+		p.Expect, d.Replacing = 0, nil
+	}
+	next, err := d.announce(p)
+	if err == nil {
+		err = next.checkJoin(joiner)
+	}
+	if err != nil {
 		return d, err
 	}
-	return d.Announce(p)
+	return next, nil
+}
+
+// joinToo adds a node to a change that expects more.
+func (d Document) joinToo(joiner ring.Member) (Document, error) {
+	layout, err := d.Layout.JoinToo(joiner)
+	if err != nil {
+		return d, err
+	}
+	before := d
+	d.Layout = layout
+	if err := d.checkJoin(joiner); err != nil {
+		return before, err
+	}
+	return d, nil
+}
+
+// checkJoin reports what forbids the nodes that join to do so together, once all are
+// there.
+func (d *Document) checkJoin(joiner ring.Member) error {
+	if d.Layout.Expects() > 0 {
+		return nil
+	}
+	if d.Layout.Change.Kind == KindJoin {
+		if err := d.checkNewZone(joiner); err != nil {
+			return err
+		}
+	}
+	_, err := d.Layout.Assign(d.Version+2, 0, d.Schema.Placements())
+	var gains *ring.GainsError
+	switch {
+	case errors.As(err, &gains):
+		return &RefusedError{Node: joiner.ID.String(), Reason: "spread", Detail: fmt.Sprintf(
+			"%v; the first nodes of a new zone join together: start all of them with --join-count N", err)}
+	case err != nil:
+		return Conflictf("%v", err)
+	}
+	return nil
 }
 
 // Announce begins a change of the layout, if its target can be made.
 func (d Document) Announce(p ring.Plan) (Document, error) {
+	next, err := d.announce(p)
+	if err == nil {
+		_, err = next.Layout.Assign(d.Version+2, 0, d.Schema.Placements())
+	}
+	if err != nil {
+		return d, Conflictf("%v", err)
+	}
+	return next, nil
+}
+
+// announce begins a change of the layout.
+func (d Document) announce(p ring.Plan) (Document, error) {
 	if !d.Sealed {
 		return d, Conflictf("there is no data yet, so nothing can be moved: nodes join by starting them, and the cluster can be started anew")
 	}
 	next, err := d.Layout.Announce(d.Version+1, p)
-	if errors.Is(err, ring.ErrChanging) {
-		return d, Conflictf("%v", err)
-	}
-	if err == nil {
-		_, err = next.Assign(d.Version+2, 0, d.Schema.Placements())
-	}
 	if err != nil {
 		return d, Conflictf("%v", err)
 	}
@@ -119,14 +174,21 @@ func (d Document) Announce(p ring.Plan) (Document, error) {
 	return d, nil
 }
 
-// checkNewZone refuses the first node of a new zone where it would hold everything and
-// so more than twice as much as others.
+// checkNewZone refuses the first nodes of a new zone where they would hold everything
+// and so more than twice as much as others.
 func (d *Document) checkNewZone(joiner ring.Member) error {
 	zones := map[string]bool{}
-	members := 0
+	members, first := 0, 0
 	for _, m := range d.Layout.Members {
-		if m.Datacenter == joiner.Datacenter {
+		switch {
+		case m.Datacenter != joiner.Datacenter || m.State == ring.Dead:
+		case m.State != ring.Joining:
 			zones[m.Zone] = true
+			members++
+		case m.Zone == joiner.Zone:
+			first++
+			members++
+		default:
 			members++
 		}
 	}
@@ -135,10 +197,11 @@ func (d *Document) checkNewZone(joiner ring.Member) error {
 	}
 	for _, k := range d.Schema.Keyspaces {
 		factor := k.Replication.Factors[joiner.Datacenter]
-		if k.Replication.Strategy == ring.NetworkTopologyStrategy && len(zones) < factor && members+1 > 2*factor {
+		if k.Replication.Strategy == ring.NetworkTopologyStrategy && len(zones) < factor && members > 2*factor*first {
 			return &RefusedError{Node: joiner.ID.String(), Reason: "zone", Detail: fmt.Sprintf(
-				"it would be the only node of zone %q, and hold a replica of everything in keyspace %s, since there are no more zones than replicas (%d), "+
-					"far more than the others: start it in one of the zones %v", joiner.Zone, k.Name, factor, slices.Sorted(maps.Keys(zones)))}
+				"the new zone %q would have %d of %d nodes, and hold a replica of everything in keyspace %s, since there are no more zones than replicas (%d), "+
+					"far more than the others: start it in one of the zones %v, or start several new nodes, all of them with --join-count N",
+				joiner.Zone, first, members, k.Name, factor, slices.Sorted(maps.Keys(zones)))}
 		}
 	}
 	return nil

@@ -18,6 +18,7 @@ const (
 	Monotonic     = "quorum reads never go back"
 	NothingBack   = "nothing deleted or expired comes back"
 	HintsDrained  = "hints are replayed by themselves"
+	LayoutsAgree  = "versions of the catalog form one chain, and no range has too few replicas"
 	LayoutSettles = "changes of the layout end, and what moved away is gone"
 )
 

@@ -4,11 +4,11 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"time"
 
 	"github.com/google/uuid"
 
+	"github.com/dunlindb/dunlin/internal/sim/layouts"
 	"github.com/dunlindb/dunlin/node"
 	"github.com/dunlindb/dunlin/ring"
 	"github.com/dunlindb/dunlin/schema"
@@ -38,7 +38,7 @@ type mover struct {
 	losses bool // machines may burn
 	burnt  int  // how many did
 	last   time.Time
-	begun  int // changes that the cluster took on
+	seen   layouts.Watch
 	log    []string
 }
 
@@ -52,13 +52,25 @@ const burnEvery = 8 * time.Minute
 // run changes the layout until ctx ends.
 func (m *mover) run(ctx context.Context) {
 	m.last = time.Now().Add(-burnEvery / 2)
+	due := time.Now()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(time.Duration(3+m.rand.IntN(25)) * time.Second):
+		case <-time.After(time.Second):
 		}
-		m.change(ctx)
+		m.watch()
+		if !time.Now().Before(due) {
+			m.change(ctx)
+			due = time.Now().Add(time.Duration(1+m.rand.IntN(12)) * time.Second)
+		}
+	}
+}
+
+// watch looks at the layouts that nodes serve by.
+func (m *mover) watch() {
+	for _, h := range m.c.holders() {
+		m.seen.See(h.Self(), h.View())
 	}
 }
 
@@ -110,7 +122,6 @@ func (m *mover) change(ctx context.Context) {
 	case len(without) > 0 && (members <= 4 || draw < 65):
 		i := without[m.rand.IntN(len(without))]
 		m.note("machine %d joins", i)
-		m.begun++
 		m.c.Enter(i)
 	case members > 4:
 		i := with[m.rand.IntN(len(with))]
@@ -125,7 +136,6 @@ func (m *mover) do(ctx context.Context, what string, f func(context.Context) err
 	defer cancel()
 	err := f(ctx)
 	if err == nil {
-		m.begun++
 	}
 	m.note("%s: %v", what, err)
 }
@@ -144,18 +154,18 @@ func (m *mover) burn(ctx context.Context, i int) {
 	if !ok {
 		return
 	}
-	dead, replace := n.Self(), m.rand.IntN(2) == 0
+	dead, version, replace := n.Self(), n.View().Version, m.rand.IntN(2) == 0
 	m.c.machines[i].absent.Store(true)
 	m.c.Kill(i, true, 0)
 	m.c.machines[i].disk.Wipe()
 	m.last = time.Now()
 	m.burnt++
-	m.begun++
 	m.note("machine %d burns, replaced: %v", i, replace)
 	armed := false
 	ctx = context.WithoutCancel(ctx)
-	for m.isMember(dead) && time.Since(m.last) < burnPatience {
-		time.Sleep(5 * time.Second)
+	for m.isMember(dead, version) && time.Since(m.last) < burnPatience {
+		time.Sleep(time.Second)
+		m.watch()
 		other, ok := m.at(i)
 		if !ok {
 			continue
@@ -187,12 +197,21 @@ func (m *mover) settling(n operated, dead ring.NodeID) bool {
 	return ok && r.Member(i).State == ring.Dead
 }
 
-// isMember reports whether anybody still has a node as a member.
-func (m *mover) isMember(id ring.NodeID) bool {
-	return slices.ContainsFunc(m.c.holders(), func(h holder) bool {
-		_, is := h.View().Ring.Index(id)
-		return is
-	})
+// isMember reports whether anybody who knows a version of the catalog has a node as a
+// member, or nobody is up who could tell.
+func (m *mover) isMember(id ring.NodeID, version uint64) bool {
+	known := false
+	for _, h := range m.c.holders() {
+		v := h.View()
+		if v.Version < version {
+			continue
+		}
+		if _, is := v.Ring.Index(id); is {
+			return true
+		}
+		known = true
+	}
+	return !known
 }
 
 // awaitSettled waits until no change is on its way and all nodes have the same

@@ -11,6 +11,8 @@ import (
 
 var plantedFlag = flag.String("planted", "", "promises, one of which runs must be seen to break: scripts/planted.sh builds nodes with a bug")
 
+var plantedLayoutFlag = flag.Bool("planted-layout", false, "change the layout all the time, to find a planted bug")
+
 // TestPlanted runs nodes that were built with a bug, until a checker finds it.
 func TestPlanted(t *testing.T) {
 	if *plantedFlag == "" {
@@ -22,6 +24,9 @@ func TestPlanted(t *testing.T) {
 		synctest.Test(t, func(*testing.T) {
 			o := DefaultOptions(seed, LaunchNode)
 			o.Length, o.Think = 15*time.Minute, 300*time.Millisecond
+			if *plantedLayoutFlag {
+				o.Spare, o.Losses = 2, true
+			}
 			found = append(found, Run(o).Violations...)
 		})
 		at := slices.IndexFunc(found, func(v Violation) bool { return slices.Contains(promises, v.Promise) })

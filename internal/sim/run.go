@@ -55,8 +55,8 @@ type Report struct {
 	Ops        [6][3]int // by OpKind and Result
 	Boots      int
 	Fatals     int
-	Changes    []string      // what the operator did
-	Begun      int           // changes that the cluster took on
+	Commands   []string      // what the operator did
+	Changes    int           // of the layout, that were seen on their way
 	Burnt      int           // machines
 	Equal      time.Duration // from the last crash until all replicas held the same
 	Network    network.Stats
@@ -146,7 +146,10 @@ func Run(o Options) Report {
 	beating()
 	c.Close()
 	r.Network, r.Problems, r.Fatals = c.net.Stats(), c.Problems(), c.fatals
-	r.Changes, r.Begun, r.Burnt = operator.log, operator.begun, operator.burnt
+	r.Commands, r.Changes, r.Burnt = operator.log, operator.seen.Changes(), operator.burnt
+	for _, fault := range operator.seen.Faults() {
+		r.Violations = append(r.Violations, Violation{LayoutsAgree, "layout", fault})
+	}
 	for _, m := range c.machines {
 		r.Boots += m.boots
 	}

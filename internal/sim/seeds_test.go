@@ -89,7 +89,7 @@ func runSeedOf(t *testing.T, seed uint64, verbose bool, change func(*Options)) {
 	synctest.Test(t, func(*testing.T) { r = Run(o) })
 	t.Logf("seed %d, %s of faults, %d nodes: %.1f s of CPU; %v", seed, o.Length, o.Nodes, (cpuTime() - before).Seconds(), r)
 	if o.Spare > 0 {
-		t.Logf("%d commands, %d changes, %d machines burnt", len(r.Changes), r.Begun, r.Burnt)
+		t.Logf("%d commands, %d changes, %d machines burnt", len(r.Commands), r.Changes, r.Burnt)
 	}
 	for i, p := range r.Problems {
 		if i < 20 {
@@ -105,7 +105,7 @@ func runSeedOf(t *testing.T, seed uint64, verbose bool, change func(*Options)) {
 		t.Errorf("only %d writes were acknowledged: the cluster hardly served", acked)
 	}
 	if t.Failed() {
-		t.Logf("schedule:\n%s\ncommands:\n%s", FormatPlan(r.Plan), strings.Join(r.Changes, "\n"))
+		t.Logf("schedule:\n%s\ncommands:\n%s", FormatPlan(r.Plan), strings.Join(r.Commands, "\n"))
 		t.Logf("%d problems, %d violations; run the schedule again: go test ./internal/sim -run %s -seed %d -virtual %s -nodes %d",
 			len(r.Problems), len(r.Violations), strings.SplitN(t.Name(), "/", 2)[0], seed, o.Length, o.Nodes)
 	}

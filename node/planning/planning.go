@@ -10,6 +10,7 @@ package planning
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/google/uuid"
 
@@ -93,18 +94,21 @@ func NodeID(s string) (id ring.NodeID, err error) {
 }
 
 // joins works out what it moves that nodes join, in zones, and members leave, one
-// after the other.
+// after the other, but for the first nodes of a new zone.
 func (p Plan) joins(add, remove []string) (all rebalance.Outline, err error) {
 	d := p.Document
 	if d.Layout.Change != nil {
 		return all, ring.ErrChanging
 	}
 	me, _ := d.Member(p.Self)
-	for i, zone := range add {
+	for i, zone := range slices.Sorted(slices.Values(add)) {
 		joiner := ring.Member{ID: uuid.UUID{0: 0xff, 14: byte(i >> 8), 15: byte(i)}, Zone: zone, Datacenter: me.Datacenter}
 		joiner.Internode, joiner.Gossip = fmt.Sprint("planned-", i, ":1"), fmt.Sprint("planned-", i, ":2")
-		if d, err = catalog.WithMember(d.Clone(), joiner); err != nil {
+		if d, err = catalog.WithMember(d.Clone(), joiner, together(&d, zone, add)); err != nil {
 			return all, err
+		}
+		if d.Layout.Expects() > 0 {
+			continue
 		}
 		if d, err = carryOut(d, &all); err != nil {
 			return all, err
@@ -120,6 +124,19 @@ func (p Plan) joins(add, remove []string) (all rebalance.Outline, err error) {
 		}
 	}
 	return all, nil
+}
+
+// together is how many nodes join in one step: the first ones of a zone all do.
+func together(d *catalog.Document, zone string, add []string) (n int) {
+	if slices.ContainsFunc(d.Layout.Members, func(m ring.Member) bool { return m.Zone == zone }) {
+		return 1
+	}
+	for _, z := range add {
+		if z == zone {
+			n++
+		}
+	}
+	return n
 }
 
 // carryOut takes a change that was announced to its end, and adds what it moves.
@@ -165,7 +182,7 @@ func (p Plan) replace(r admin.ChangeRequest) (o rebalance.Outline, err error) {
 	joiner := ring.Member{ID: uuid.UUID{0: 0xff}, Zone: dead.Zone, Datacenter: dead.Datacenter}
 	joiner.Internode, joiner.Gossip = dead.Internode, dead.Gossip
 	d.Replacing = &id
-	if d, err = catalog.WithMember(d, joiner); err != nil {
+	if d, err = catalog.WithMember(d, joiner, 1); err != nil {
 		return o, err
 	}
 	return rebalance.NewOutline(d.Layout, d.Version+1, d.Schema.Placements())
