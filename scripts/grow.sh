@@ -3,7 +3,8 @@
 # PRELOAD seconds; a fourth joins while a client goes on at RATE operations a second
 # (every second one is a read), then one is lost for good and a fresh one replaces it.
 # Linux; needs a built bin/dunlin.
-#   ROUNDS=3 PRELOAD=30 RATE=400 SLICE=3 BEFORE=4 scripts/grow.sh
+# Slices without a change come before and after the join: machines are noisy.
+#   ROUNDS=3 PRELOAD=30 RATE=400 SLICE=3 QUIET=4 scripts/grow.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -11,7 +12,7 @@ ROUNDS=${ROUNDS:-1}
 PRELOAD=${PRELOAD:-30}
 RATE=${RATE:-400}
 SLICE=${SLICE:-3}
-BEFORE=${BEFORE:-4}
+QUIET=${QUIET:-4}
 BASE=${BASE:-127.0.52}
 PATIENCE=${PATIENCE:-600}
 work=$(mktemp -d)
@@ -69,16 +70,16 @@ settle() { # nodes: until they have hashed and compared what came
     until [ "$(metric "$n" dunlin_antientropy_dirty_leaves)" = 0 ]; do sleep 1; done
   done
 }
-summary() { # file of slices before, file of slices during
+summary() { # file of slices without a change, file of slices during it
   python3 - "$@" <<'PY'
 import statistics, sys
-before, during = ([[float(x) for x in line.split()] for line in open(f)] for f in sys.argv[1:3])
+quiet, during = ([[float(x) for x in line.split()] for line in open(f)] for f in sys.argv[1:3])
 for at, what in enumerate(("writes", "reads")):
-    b, d = [r[at] for r in before], [r[at] for r in during]
+    b, d = [r[at] for r in quiet], [r[at] for r in during]
     m, n = statistics.median(b), statistics.median(d)
-    print(f"foreground p99 of {what}: before {m:.1f} ms ({min(b):.1f} to {max(b):.1f}, {len(b)} slices), "
-          f"during {n:.1f} ms ({min(d):.1f} to {max(d):.1f}, {len(d)} slices), ratio {n/m:.2f}")
-print(f"failed operations: {sum(r[2] for r in before):.0f} before, {sum(r[2] for r in during):.0f} during, nothing retried")
+    print(f"foreground p99 of {what}: without a change {m:.1f} ms ({min(b):.1f} to {max(b):.1f}, {len(b)} slices), "
+          f"during the join {n:.1f} ms ({min(d):.1f} to {max(d):.1f}, {len(d)} slices), ratio {n/m:.2f}")
+print(f"failed operations: {sum(r[2] for r in quiet):.0f} without a change, {sum(r[2] for r in during):.0f} during it, nothing retried")
 PY
 }
 
@@ -111,12 +112,12 @@ finished() { # node: waits until its cluster has no change on its way
 }
 
 join() { # a fourth node, under load
-  local all began watcher written filled pulled
+  local all began watcher written filled pulled bytes more
   all=$(urls 1 2 3)
-  rm -f "$work/before" "$work/during" "$work/rate" "$work/over"
+  rm -f "$work/quiet" "$work/during" "$work/rate" "$work/over"
   slice "$work/warm" "$all"
-  for _ in $(seq "$BEFORE"); do slice "$work/before" "$all"; done
-  written=$(awk '{n += $4} END {print n}' "$work/warm" "$work/before")
+  for _ in $(seq "$QUIET"); do slice "$work/quiet" "$all"; done
+  written=$(awk '{n += $4} END {print n}' "$work/warm" "$work/quiet")
   began=$(now_ms)
   serve 4 --join "$BASE.1"
   until [ "$(status 1 "len(s['members'])")" = 4 ]; do sleep 0.05; done
@@ -128,9 +129,13 @@ join() { # a fourth node, under load
   ready 4
   filled=$(metric 4 dunlin_stream_filled_rows_total)
   pulled=$(metric 4 dunlin_antientropy_pulled_rows_total)
+  bytes=$(metric 4 dunlin_stream_filled_bytes_total)
+  more=$(metric 4 dunlin_antientropy_pulled_bytes_total)
+  settle 4
+  for _ in $(seq "$QUIET"); do slice "$work/quiet" "$all"; done
   echo "join: over after $took ms, to the end of a slice of ${SLICE}s"
-  summary "$work/before" "$work/during"
-  awk -v rows="$filled" -v bytes="$(metric 4 dunlin_stream_filled_bytes_total)" -v pulled="$pulled" -v more="$(metric 4 dunlin_antientropy_pulled_bytes_total)" -v all=$((preloaded + written)) 'BEGIN {
+  summary "$work/quiet" "$work/during"
+  awk -v rows="$filled" -v bytes="$bytes" -v pulled="$pulled" -v more="$more" -v all=$((preloaded + written)) 'BEGIN {
     each = rows ? bytes / rows : more / pulled
     printf "moved: %d rows streamed and %d pulled, %.1f MB; the least for 3 to 4 is %d rows, %.1f MB: ratio %.3f\n", rows, pulled, (bytes + more) / 1e6, all * 3 / 4, all * 3 / 4 * each / 1e6, (bytes + more) / (all * 3 / 4 * each)}'
   echo "streamed into the joining node, with the foreground load: $(rate "$work/rate")"
