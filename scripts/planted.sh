@@ -1,18 +1,20 @@
 #!/usr/bin/env bash
 # Plants bugs into the nodes, one at a time, and requires that the simulator's
 # checkers find each. The sources stay as they are: Go's -overlay puts changed
-# copies in their place.
+# copies in their place. With an argument, only bugs whose name contains it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+only=${1:-}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 # plant NAME FILE PROMISES SED [CODE]: the bug in FILE must break one of PROMISES
 # (with | between them). CODE is appended to the file. With layout=-planted-layout
-# nodes join, leave and burn meanwhile.
+# nodes join and leave meanwhile, and keep no hints.
 layout=
 plant() {
   local name=$1 file=$2 promises=$3 change=$4 code=${5:-}
+  [[ $name == *"$only"* ]] || return 0
   sed -e "$change" "$file" >"$work/bug.go"
   if cmp -s "$file" "$work/bug.go"; then
     echo "planted: '$name' does not apply to $file any more" >&2

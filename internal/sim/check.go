@@ -57,7 +57,8 @@ func sortedKeys(m map[string][]Op) []string {
 }
 
 // newer orders two writes of one register as replicas merge them: the larger
-// timestamp, then a delete over a value, then the larger value.
+// timestamp, then a delete over a value, then one that expires over one that does not,
+// and the one that lives longer, then the larger value; 0 if that cannot be told.
 func newer(a, b *Op) int {
 	if c := cmp.Compare(a.Timestamp, b.Timestamp); c != 0 {
 		return c
@@ -67,6 +68,9 @@ func newer(a, b *Op) int {
 			return 1
 		}
 		return -1
+	}
+	if a.TTL > 0 || b.TTL > 0 {
+		return cmp.Compare(a.TTL, b.TTL) // of equal ones, the hashes of their values decide
 	}
 	return cmp.Compare(a.Value, b.Value)
 }
@@ -214,7 +218,7 @@ func checkRead(key string, r, floor *Op, byValue map[string]*Op, writes []*Op) *
 		if floor.Kind == Delete || floor.TTL > 0 {
 			return &Violation{NothingBack, key, fmt.Sprintf("%v was deleted by %v", r, floor)}
 		}
-		return &Violation{NothingLost, key, fmt.Sprintf("%v is older than %v", r, floor)}
+		return &Violation{NothingLost, key, fmt.Sprintf("%v shows %v, which is older than %v", r, w, floor)}
 	}
 	return nil
 }

@@ -7,11 +7,20 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/dunlindb/dunlin/node"
 )
 
 var plantedFlag = flag.String("planted", "", "promises, one of which runs must be seen to break: scripts/planted.sh builds nodes with a bug")
 
 var plantedLayoutFlag = flag.Bool("planted-layout", false, "change the layout all the time, to find a planted bug")
+
+// launchWithoutHints opens nodes that keep no hints, which could hide a bug.
+func launchWithoutHints(e Env) (Node, error) {
+	cfg := nodeConfig(e)
+	cfg.Hints.Enabled = false
+	return node.Open(cfg, nodeEnv(e))
+}
 
 // TestPlanted runs nodes that were built with a bug, until a checker finds it.
 func TestPlanted(t *testing.T) {
@@ -25,7 +34,7 @@ func TestPlanted(t *testing.T) {
 			o := DefaultOptions(seed, LaunchNode)
 			o.Length, o.Think = 15*time.Minute, 300*time.Millisecond
 			if *plantedLayoutFlag {
-				o.Spare, o.Losses = 2, true
+				o.Spare, o.Launch, o.Prepare = 2, launchWithoutHints, (*Cluster).withoutReadRepair
 			}
 			found = append(found, Run(o).Violations...)
 		})
