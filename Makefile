@@ -79,6 +79,10 @@ marks: build ## measure the marks of docs/results.md on this machine (ratios, in
 heal: build ## measure how fast a replica that was away becomes equal again
 	bash scripts/heal.sh
 
+.PHONY: grow-marks
+grow-marks: build ## measure what joins and replacements of nodes cost and how long they take
+	bash scripts/grow.sh
+
 .PHONY: clean
 clean: ## remove what was built and the development cluster's data
 	rm -rf bin dunlin-dev

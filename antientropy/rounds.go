@@ -125,11 +125,14 @@ func (p *peer) deferOrQueue(t message.Target, most int) {
 func (p *peer) enqueue(t message.Target) {
 	delete(p.deferred, t)
 	_, urgent := p.urgent[t]
+	at := slices.Index(p.queue, t)
 	switch {
-	case slices.Contains(p.queue, t):
+	case urgent && at >= 0:
+		copy(p.queue[1:at+1], p.queue[:at])
+		p.queue[0] = t
 	case urgent:
 		p.queue = slices.Insert(p.queue, 0, t)
-	default:
+	case at < 0:
 		p.queue = append(p.queue, t)
 	}
 }

@@ -172,31 +172,51 @@ func (a *AntiEntropy) meet(v *schema.View) error {
 }
 
 // converse does one thing with a peer: goes on with the session, begins one, or
-// compares roots.
+// compares roots. Peers with which something is urgent come first.
 func (a *AntiEntropy) converse(ctx context.Context, v *schema.View, now time.Time) (worked bool, err error) {
 	s := &a.plan
 	if s.session != nil {
 		a.goOn(ctx)
 		return true, nil
 	}
-	for range s.order {
-		p := s.order[s.turn%len(s.order)]
-		s.turn = (s.turn + 1) % len(s.order)
-		if now.Before(p.after) || a.env.Alive != nil && !a.env.Alive(p.id) {
-			continue
-		}
-		if len(p.queue) > 0 {
-			return true, a.start(v, p)
-		}
-		if !now.Before(p.due) {
-			p.due = now.Add(a.cfg.Round)
-			if err := a.compareRoots(ctx, v, p); err != nil {
-				a.failed(p, "compare roots", err)
+	for _, presses := range [...]bool{true, false} {
+		for range s.order {
+			p := s.order[s.turn%len(s.order)]
+			s.turn = (s.turn + 1) % len(s.order)
+			if presses && !p.presses(now) || now.Before(p.after) || a.env.Alive != nil && !a.env.Alive(p.id) {
+				continue
 			}
-			return true, nil
+			due := !now.Before(p.due)
+			if len(p.queue) > 0 && !(presses && due) {
+				return true, a.start(v, p)
+			}
+			if due {
+				p.due = now.Add(a.cfg.Round)
+				if err := a.compareRoots(ctx, v, p); err != nil {
+					a.failed(p, "compare roots", err)
+				}
+				return true, nil
+			}
 		}
 	}
 	return false, nil
+}
+
+// presses reports whether something urgent can be done with a peer now. What is
+// urgent and was not found equal is at the front of the queue; what failed is not in
+// it until roots are compared again, so that it holds up nothing.
+func (p *peer) presses(now time.Time) bool {
+	if len(p.urgent) == 0 {
+		return false
+	}
+	if !now.Before(p.due) {
+		return true
+	}
+	if len(p.queue) == 0 {
+		return false
+	}
+	_, first := p.urgent[p.queue[0]]
+	return first
 }
 
 // start begins the next session with a peer. A range that the peer is pulling is

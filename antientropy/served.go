@@ -9,9 +9,11 @@ import (
 	"github.com/dunlindb/dunlin/ring"
 )
 
-// servedIdle is after how long the buckets of a peer's session may go, if the
-// place is wanted.
-const servedIdle = 30 * time.Second
+// servedIdle is after how long the buckets of a peer's session may go, if the place
+// is wanted. Nobody says when a session is over, so a long time would keep the others
+// away from nodes with more peers than places; a session that was only slow has its
+// leaf read again.
+const servedIdle = 5 * time.Second
 
 // filling is a leaf that is being read into buckets, piece by piece.
 type filling struct {

@@ -78,6 +78,7 @@ const (
 	documentKey = "catalog/document"  // the adopted document, as decided
 	acceptorKey = "catalog/acceptor"  // acceptorRecord
 	abortedKey  = "catalog/aborted"   // its presence: the joining of this node was once aborted
+	goneKey     = "catalog/gone"      // how this node left the cluster, if it was told so by a refusal
 	peerPrefix  = "catalog/identity/" // + UUID: Identity last heard of a peer
 )
 
@@ -190,6 +191,9 @@ func (c *Catalog) loadDocument() error {
 	me, ok := e.doc.Member(c.self)
 	if r, removed := e.doc.WasRemoved(c.self); !ok && removed {
 		return &GoneError{Kind: r.Kind, Version: r.Version}
+	}
+	if kind, gone, err := c.env.Meta.Get(goneKey); err == nil && gone {
+		return &GoneError{Kind: string(kind), Version: e.doc.Version}
 	}
 	if _, aborted, err := c.env.Meta.Get(abortedKey); !ok && err == nil && aborted {
 		c.log.Info("this node's joining was aborted: it may join again", "cluster", e.doc.Name, "version", e.doc.Version)

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dunlindb/dunlin/catalog/document"
 	"github.com/dunlindb/dunlin/ring"
 	"github.com/dunlindb/dunlin/transport"
 )
@@ -186,7 +187,15 @@ func (c *Catalog) refusedAs(cur *edition, kind string) {
 	me, _ := cur.doc.Member(c.self)
 	switch {
 	case kind == kindGone:
-		c.end(&GoneError{Kind: "removed", Version: cur.doc.Version})
+		gone := &GoneError{Kind: "removed", Version: cur.doc.Version}
+		if me.State == ring.Leaving {
+			gone.Kind = document.KindDecommission // it missed only that it is over
+		}
+		// On disk, so that it does not serve by its old document after a restart.
+		if err := c.env.Meta.Set(goneKey, []byte(gone.Kind)); err != nil {
+			c.log.Warn("that this node is no member any more is not stored", "error", err)
+		}
+		c.end(gone)
 	case kind == kindUnknown && me.State == ring.Joining:
 		c.end(&GoneError{Version: cur.doc.Version})
 	}

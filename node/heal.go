@@ -152,26 +152,29 @@ func (r *returns) step(context.Context) (idle bool, err error) {
 		return true, nil
 	}
 	live := liveness{r.n}
+	me, member := v.Ring.Index(r.n.Self())
 	for i := range v.Ring.Members() {
-		id := v.Ring.Member(uint16(i)).ID
+		m := v.Ring.Member(uint16(i))
+		id := m.ID
 		if id == r.n.Self() {
 			continue
 		}
 		alive := live.Alive(id)
 		if alive && !r.alive[id] {
-			r.n.welcome(id)
+			r.n.welcome(id, m.State == ring.Joining || member && v.Ring.Member(me).State == ring.Joining)
 		}
 		r.alive[id] = alive
 	}
 	return true, nil
 }
 
-// welcome makes a peer that is back equal.
-func (n *Node) welcome(id ring.NodeID) {
+// welcome makes a peer that is back equal. Where one of the two only joins, the change
+// says what is urgent, and the rest would keep it waiting.
+func (n *Node) welcome(id ring.NodeID, joining bool) {
 	if n.hints != nil {
 		n.hints.Wake()
 	}
-	if n.antientropy != nil {
+	if n.antientropy != nil && !joining {
 		n.antientropy.Hurry(antientropy.Scope{Peer: id})
 	}
 }

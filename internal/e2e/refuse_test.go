@@ -28,9 +28,6 @@ func TestRefusals(t *testing.T) {
 	foreign.signal(syscall.SIGTERM)
 	foreign.awaitEnd(15 * time.Second)
 	empty := t.TempDir()
-	if code, out := cli(t, "event", "load", "-f", "../../cmd/dunlin/sample/events.ndjson", "--http", member.url()); code != 0 {
-		t.Fatalf("seal the cluster: %d %s", code, out)
-	}
 	serve := func(args ...string) []string {
 		return append([]string{"serve", "--listen-host", "127.0.77.60"}, args...)
 	}
@@ -42,7 +39,6 @@ func TestRefusals(t *testing.T) {
 	}{
 		{"directory in use", serve("--data-dir", member.dir), 1, "in use"},
 		{"no cluster", serve("--data-dir", filepath.Join(empty, "a")), 1, "--bootstrap"},
-		{"sealed cluster", serve("--data-dir", filepath.Join(empty, "b"), "--join", member.host), 1, "sealed"},
 		{"directory of another cluster", serve("--data-dir", foreign.dir, "--join", member.host), 1, "whose data is in its directory"},
 		{"not loopback", []string{"serve", "--data-dir", filepath.Join(empty, "c"), "--listen-host", "0.0.0.0"}, 2, "--insecure"},
 		{"unknown flag", serve("--zoen", "a"), 2, "--zoen"},
