@@ -165,6 +165,12 @@ func (c *Catalog) checkCluster(cur *edition, h transport.Hello) error {
 			Theirs: fmt.Sprintf("%q (%s)", h.ClusterName, h.Cluster), Ours: fmt.Sprintf("%q (%s)", cur.doc.Name, cur.doc.Cluster)}
 	}
 	if h.Generation < cur.doc.Generation {
+		if r, removed := cur.doc.WasRemoved(h.Node); removed {
+			return &GoneError{Kind: r.Kind, Version: r.Version}
+		}
+		if m, ok := cur.doc.Member(h.Node); ok && m.State != ring.Dead {
+			return nil // a survivor that has to hear of the recovery yet
+		}
 		return &RefusedError{Node: h.Node.String(), Reason: "generation",
 			Detail: fmt.Sprintf("it has generation %d of the catalog, this cluster was recovered to generation %d: wipe its directory and join again",
 				h.Generation, cur.doc.Generation)}
