@@ -131,6 +131,8 @@ func limitSettings() []setting {
 			field: func(c *Config) any { return &c.Node.AntiEntropy.PurgePace }},
 		{key: "antientropy.scrub_pass", kind: kindDuration, help: "How long reading everything once takes, in the background, to find data that rots.",
 			field: func(c *Config) any { return &c.Node.AntiEntropy.ScrubPass }},
+		{key: "rebalance.bytes_per_second", kind: kindBytes, help: "Most that a node which takes ranges over is filled with. On busy machines it is less by itself.",
+			field: func(c *Config) any { return &c.Node.Rebalance.BytesPerSecond }},
 		{key: "rebalance.give_up", kind: kindDuration, help: "After a node that joins has not answered for so long, its joining is aborted.",
 			field: func(c *Config) any { return &c.Node.Rebalance.GiveUp }},
 		{key: "clock.max_skew", kind: kindDuration, help: "How far a clock may be ahead of this node's: writes stamped beyond it are refused,\nand peers beyond it are not believed.",

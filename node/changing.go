@@ -135,7 +135,19 @@ func (n *Node) Progress(ctx context.Context) (*admin.ChangeProgress, error) {
 	if r.Driver != uuid.Nil {
 		p.Driver = r.Driver.String()
 	}
+	gains := map[ring.NodeID]int{}
+	for _, move := range n.View().Ring.Moves() {
+		for _, id := range move.Gained {
+			gains[id]++
+		}
+	}
 	for _, m := range r.Members {
+		switch {
+		case m.Err != nil: // what it has to do is known all the same
+			m.Duties = gains[m.ID]
+		case r.Change.Phase == ring.Flipped: // all are complete, whatever was compared since
+			m.Done = m.Duties
+		}
 		p.Ranges, p.Done = p.Ranges+m.Duties, p.Done+m.Done
 		p.BytesDone, p.RowsDone = p.BytesDone+m.Bytes, p.RowsDone+m.Rows
 		if state := string(m.Member.State); m.Duties > 0 || m.Member.State != ring.Normal {

@@ -75,7 +75,8 @@ type Hints struct {
 
 // Rebalance is how data is moved when nodes come and go.
 type Rebalance struct {
-	GiveUp time.Duration // after a node that joins has not answered for so long, its change is aborted
+	GiveUp         time.Duration // after a node that joins has not answered for so long, its change is aborted
+	BytesPerSecond int64         // most that a node which takes ranges over is filled with
 }
 
 // AntiEntropy is how hard replicas are kept equal in the background.
@@ -122,7 +123,7 @@ func DefaultConfig() Config {
 		Clock:   Clock{MaxSkew: 5 * time.Second},
 
 		Hints:       Hints{Enabled: true, MaxAge: 3 * time.Hour, TargetBytes: 2 << 30, TotalBytes: 8 << 30, ReplayRate: 16 << 20},
-		Rebalance:   Rebalance{GiveUp: 10 * time.Minute},
+		Rebalance:   Rebalance{GiveUp: 10 * time.Minute, BytesPerSecond: 64 << 20},
 		AntiEntropy: AntiEntropy{Enabled: true, CPUPercent: 3, PurgeLag: 5 * time.Minute, PurgePace: 10 * time.Minute, ScrubPass: 7 * 24 * time.Hour},
 		Limits:      Limits{EventBytes: 1 << 20, ValueBytes: 1 << 20, KeyBytes: 1 << 10, EventsMaxFuture: time.Hour},
 		Timeouts:    Timeouts{Write: 5 * time.Second, Read: 10 * time.Second},
@@ -157,6 +158,9 @@ func (c Config) Validate() error {
 	}
 	if c.Bootstrap && len(c.Join) > 0 {
 		bad("bootstrap", "give either bootstrap (found a new cluster) or join (enter one), not both")
+	}
+	if r := c.Rebalance.BytesPerSecond; r < 64<<10 || r > 1<<40 {
+		bad("rebalance.bytes_per_second", "is %d: give 64KiB to 1TiB", r)
 	}
 	if c.JoinCount < 1 || c.JoinCount > 64 {
 		bad("join_count", "is %d: give 1 to 64", c.JoinCount)

@@ -104,7 +104,7 @@ func (c Config) scrub() mend.Config {
 
 func (c Config) rebalance() rebalance.Config {
 	s := rebalance.DefaultConfig()
-	s.GiveUp = c.Rebalance.GiveUp
+	s.GiveUp, s.Stream.BytesPerSecond = c.Rebalance.GiveUp, int(c.Rebalance.BytesPerSecond)
 	return s
 }
 

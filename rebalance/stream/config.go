@@ -27,10 +27,10 @@ type Config struct {
 	CallTimeout time.Duration
 }
 
-// DefaultConfig fills with 64 MiB a second.
+// DefaultConfig fills with at most 64 MiB a second, and about one core.
 func DefaultConfig() Config {
 	return Config{
-		PageBytes: 1 << 20, PageRows: 50_000, Serving: 2, Filling: 4, BytesPerSecond: 64 << 20, PersistPages: 16,
+		PageBytes: 1 << 20, PageRows: 50_000, Serving: 2, Filling: 2, BytesPerSecond: 64 << 20, PersistPages: 16,
 		Tries: 8, PauseMin: 50 * time.Millisecond, PauseMax: 5 * time.Second, CallTimeout: 15 * time.Second,
 	}
 }

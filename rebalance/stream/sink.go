@@ -83,8 +83,9 @@ func NewSink(cfg Config, env SinkEnv) (*Sink, error) {
 // fill is a target that is being filled. It belongs to its Fill.
 type fill struct {
 	Progress
-	saved  uint64 // Pages that is persisted
-	failed int    // tries in a row
+	saved  uint64        // Pages that is persisted
+	failed int           // tries in a row
+	took   time.Duration // for the last page
 }
 
 // Fill pulls what a peer holds of a target, from where an earlier Fill of the same
@@ -171,13 +172,19 @@ func (s *Sink) again(ctx context.Context, f *fill, err error) error {
 	return nil
 }
 
-// page pulls and stores the next page.
+// page pulls and stores the next page, after a rest as long as the one before has
+// taken: on busy machines pages take longer, and so filling gives way.
 func (s *Sink) page(ctx context.Context, f *fill) error {
+	if err := pause(ctx, min(f.took, s.cfg.PauseMax)); err != nil {
+		return err
+	}
 	waited, err := s.limit.wait(ctx)
 	s.metrics.waited.Add(waited.Seconds())
 	if err != nil {
 		return err
 	}
+	began := time.Now()
+	defer func() { f.took = time.Since(began) }()
 	v, q, err := s.request(f)
 	if err != nil {
 		return err
