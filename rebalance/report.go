@@ -16,7 +16,7 @@ type Report struct {
 	Since   time.Time   // when this node has first seen its phase
 	Driver  ring.NodeID // who takes it on as long as it is alive
 	Members []MemberState
-	Waiting []string // what keeps it from its next phase, in sentences
+	Waiting []string // who holds it up, and what can be done, in sentences
 }
 
 // MemberState is how far one member is.
@@ -47,7 +47,11 @@ func (d *Driver) Report(ctx context.Context) (r Report, err error) {
 		}
 		r.Members = append(r.Members, MemberState{*m, s, err})
 	}
-	r.Waiting = d.sentences(v, r.Change, r.Members)
+	for _, one := range d.reasons(v, r.Change, r.Members) {
+		if !one.ordinary {
+			r.Waiting = append(r.Waiting, one.text)
+		}
+	}
 	return r, nil
 }
 
@@ -88,8 +92,14 @@ func (d *Driver) needed(v *schema.View, c *ring.Change) needed {
 	return n
 }
 
-// waiting says, in sentences, what keeps a change from its next phase.
-func (d *Driver) waiting(ctx context.Context, v *schema.View, c *ring.Change) ([]string, error) {
+// reason keeps a change from its next phase.
+type reason struct {
+	text     string
+	ordinary bool // work that goes on
+}
+
+// waiting lists what keeps a change from its next phase.
+func (d *Driver) waiting(ctx context.Context, v *schema.View, c *ring.Change) ([]reason, error) {
 	n := d.needed(v, c)
 	var asked []MemberState
 	for i := range v.Ring.Members() {
@@ -103,7 +113,7 @@ func (d *Driver) waiting(ctx context.Context, v *schema.View, c *ring.Change) ([
 		}
 		asked = append(asked, MemberState{*m, s, err})
 	}
-	return d.sentences(v, c, asked), nil
+	return d.reasons(v, c, asked), nil
 }
 
 // handsOver reports whether a member has to get rid of its hints before it may leave.
@@ -111,10 +121,13 @@ func handsOver(c *ring.Change, m *ring.Member) bool {
 	return m.State == ring.Leaving && c.Phase == ring.Flipped && c.WaitsFor(m)
 }
 
-// sentences say what keeps a change from its next phase, as far as the members tell.
-func (d *Driver) sentences(v *schema.View, c *ring.Change, members []MemberState) (all []string) {
+// reasons are what keeps a change from its next phase, as far as the members tell.
+func (d *Driver) reasons(v *schema.View, c *ring.Change, members []MemberState) (all []reason) {
+	add := func(ordinary bool, format string, args ...any) {
+		all = append(all, reason{fmt.Sprintf(format, args...), ordinary})
+	}
 	if left := v.Ring.Expects(); left > 0 {
-		all = append(all, fmt.Sprintf("%d of %d nodes have asked to join: start the others with --join-count %d, or abort the change (dunlin layout abort)", c.Expect-left, c.Expect, c.Expect))
+		add(false, "%d of %d nodes have asked to join: start the others with --join-count %d, or abort the change (dunlin layout abort)", c.Expect-left, c.Expect, c.Expect)
 	}
 	n := d.needed(v, c)
 	for i := range members {
@@ -125,14 +138,16 @@ func (d *Driver) sentences(v *schema.View, c *ring.Change, members []MemberState
 		}
 		switch {
 		case members[i].Err != nil:
-			all = append(all, d.blocked(c, m, members[i].Err))
+			add(false, "%s", d.blocked(c, m, members[i].Err))
 		case s.Generation != v.Generation || s.Version < max(c.ID, v.Ring.MaxChangedAt()):
-			all = append(all, fmt.Sprintf("node %s has not adopted catalog version %d yet", m.ID, max(c.ID, v.Ring.MaxChangedAt())))
+			add(false, "node %s has not adopted catalog version %d yet", m.ID, max(c.ID, v.Ring.MaxChangedAt()))
 		case n.duties[m.ID] && (s.Done < s.Duties || s.Version < v.Version):
-			all = append(all, fmt.Sprintf("node %s has taken over %d of %d ranges", m.ID, s.Done, s.Duties))
-			all = append(all, d.missing(v, s)...)
+			add(true, "node %s has taken over %d of %d ranges", m.ID, s.Done, s.Duties)
+			for _, text := range d.missing(v, s) {
+				add(false, "%s", text)
+			}
 		case leaves && s.Held > 0:
-			all = append(all, fmt.Sprintf("node %s has %d hints to hand over before it leaves", m.ID, s.Held))
+			add(false, "node %s has %d hints to hand over before it leaves", m.ID, s.Held)
 		}
 	}
 	return all
