@@ -224,7 +224,7 @@ func (c *Cluster) awaitSettled(patience time.Duration) (left string) {
 			v := h.View()
 			versions[v.Version] = v.Cluster
 			if change := v.Ring.Change(); change != nil {
-				left = fmt.Sprintf("a change %s is still %s", change.Kind, change.Phase)
+				left = fmt.Sprintf("a change %s is still %s: %s", change.Kind, change.Phase, progressOf(h))
 			}
 			if left == "" {
 				left = c.unclean(h)
@@ -237,6 +237,19 @@ func (c *Cluster) awaitSettled(patience time.Duration) (left string) {
 			return left
 		}
 	}
+}
+
+// progressOf is how far a change is, as a node tells.
+func progressOf(h holder) string {
+	n, ok := h.(*node.Node)
+	if !ok {
+		return ""
+	}
+	p, err := n.Progress(context.Background())
+	if err != nil || p == nil {
+		return fmt.Sprint(err)
+	}
+	return fmt.Sprintf("%d of %d, %+v; %q", p.Done, p.Ranges, p.Nodes, p.Waiting)
 }
 
 // unclean names a range that a node has rows of and does not hold.
