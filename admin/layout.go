@@ -24,7 +24,7 @@ type Changing interface {
 // Kinds of changes.
 const (
 	KindDecommission = "decommission" // Node hands over what it holds, and leaves
-	KindRemove       = "remove"       // Node is dead: the others fill up what it held
+	KindRemove       = "remove"       // Node, and Nodes, are dead: the others fill up what they held
 	KindReplace      = "replace"      // Node is dead: the next node that joins takes its ranges
 	KindZone         = "zone"         // Node goes to Zone
 	KindReplication  = "replication"  // Keyspace gets Factors
@@ -34,7 +34,8 @@ const (
 // ChangeRequest asks for a change of the layout.
 type ChangeRequest struct {
 	Kind     string         `json:"kind"`
-	Node     string         `json:"node,omitempty"` // a member's id
+	Node     string         `json:"node,omitempty"`  // a member's id
+	Nodes    []string       `json:"nodes,omitempty"` // remove: more members that are dead
 	Zone     string         `json:"zone,omitempty"`
 	Keyspace string         `json:"keyspace,omitempty"`
 	Factors  map[string]int `json:"factors,omitempty"` // by datacenter
@@ -52,6 +53,9 @@ type LayoutPlan struct {
 	Nodes         []NodePlan `json:"nodes"`
 	BytesEstimate uint64     `json:"bytes_estimate"`
 	Warnings      []string   `json:"warnings,omitempty"`
+	// GivesUp: another change is on its way, and only waits for the node no more; ask
+	// again when that has finished.
+	GivesUp bool `json:"gives_up,omitempty"`
 }
 
 // NodePlan is a node's part of a plan. Replicas are of all keyspaces.
@@ -104,6 +108,9 @@ type RecoverRequest struct {
 // missing is the field that a request lacks or has too much, and what to do about
 // it; empty: none. Whether nodes exist is for the node to say.
 func (r *ChangeRequest) missing(planned bool) (field, detail string) {
+	if len(r.Nodes) > 0 && r.Kind != KindRemove {
+		return "nodes", "only remove takes several nodes"
+	}
 	switch r.Kind {
 	case KindDecommission, KindRemove, KindReplace, KindZone:
 		if r.Node == "" {

@@ -26,15 +26,15 @@ func (c *Catalog) Begin(ctx context.Context, plan func(*Document) (ring.Plan, er
 	})
 }
 
-// Remove gives up a dead node: the others fill up what it held. While a change is on
-// its way that cannot be aborted, it only has that change go on without the node, and
+// Remove gives up dead nodes: the others fill up what they held. While a change is on
+// its way that cannot be aborted, it only has that change go on without the nodes, and
 // has to be called again. alive tells whether a member is.
-func (c *Catalog) Remove(ctx context.Context, id ring.NodeID, alive func(ring.NodeID) bool) error {
+func (c *Catalog) Remove(ctx context.Context, ids []ring.NodeID, alive func(ring.NodeID) bool) error {
 	return c.Propose(ctx, func(d Document) (Document, error) {
-		if next, ok, err := d.GiveUp(id, alive); ok {
+		if next, ok, err := d.GiveUp(ids, alive); ok {
 			return next, err
 		}
-		p, err := d.Remove(id, alive)
+		p, err := d.Remove(ids, alive)
 		if err != nil {
 			return d, err
 		}

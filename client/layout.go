@@ -11,6 +11,7 @@ import (
 type ChangeRequest struct {
 	Kind     string         `json:"kind"` // decommission, remove, replace, zone, replication; to plan also join
 	Node     string         `json:"node,omitempty"`
+	Nodes    []string       `json:"nodes,omitempty"` // remove: more members that are dead
 	Zone     string         `json:"zone,omitempty"`
 	Keyspace string         `json:"keyspace,omitempty"`
 	Factors  map[string]int `json:"factors,omitempty"` // replicas by datacenter

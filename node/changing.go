@@ -32,9 +32,13 @@ func (n *Node) Plan(_ context.Context, r admin.ChangeRequest) (admin.LayoutPlan,
 			return plan, err
 		}
 		plan.Started, plan.Done = plan.Change != 0, plan.Change == 0
+		plan.GivesUp = r.Kind == admin.KindRemove && slices.ContainsFunc(outline.Members, func(m rebalance.MemberOutline) bool {
+			return m.ID.String() == r.Node && m.State != ring.Dead
+		})
 	case err != nil:
 		return plan, err
 	case c != nil:
+		plan.GivesUp = true
 		plan.Warnings = []string{fmt.Sprintf("change %d (%s) is on its way and will not wait for node %s any more; ask again when it has finished", c.ID, c.Kind, r.Node)}
 	}
 	if r.Kind == admin.KindReplace && !plan.Done && plan.Change == 0 {
@@ -89,15 +93,16 @@ func (n *Node) Change(ctx context.Context, r admin.ChangeRequest) (admin.LayoutP
 	if err != nil || plan.Done || plan.Started {
 		return plan, err
 	}
-	id, err := planning.NodeID(r.Node)
+	ids, err := planning.NodeIDs(r)
 	if err != nil {
 		return plan, err
 	}
+	id := ids[0]
 	switch r.Kind {
 	case admin.KindDecommission:
 		err = n.Decommission(ctx, id)
 	case admin.KindRemove:
-		err = n.Remove(ctx, id)
+		err = n.Remove(ctx, ids...)
 	case admin.KindReplace:
 		err = n.Replace(ctx, id)
 	case admin.KindZone:

@@ -89,12 +89,12 @@ func (n *Node) Decommission(ctx context.Context, id ring.NodeID) error {
 	return n.begin(ctx, func(d *catalog.Document) (ring.Plan, error) { return d.Decommission(id) })
 }
 
-// Remove gives a dead node up: the others fill up what it held.
-func (n *Node) Remove(ctx context.Context, id ring.NodeID) error {
+// Remove gives dead nodes up: the others fill up what they held.
+func (n *Node) Remove(ctx context.Context, ids ...ring.NodeID) error {
 	if n.rebalance == nil {
 		return errStill
 	}
-	return n.catalog.Remove(ctx, id, n.alive)
+	return n.catalog.Remove(ctx, ids, n.alive)
 }
 
 // Replace lets the next node that joins take the ranges of a dead one.

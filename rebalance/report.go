@@ -170,7 +170,7 @@ func (d *Driver) blocked(c *ring.Change, m *ring.Member, err error) string {
 	case c.Phase == ring.Flipped:
 		way = fmt.Sprintf("start it again; if it is lost for good, dunlin node remove %s has the change go on without it", m.ID)
 	case m.State == ring.Normal || m.State == ring.Leaving:
-		way += fmt.Sprintf("; if it is lost for good, abort and then remove it (dunlin node remove %s)", m.ID)
+		way += fmt.Sprintf("; if it is lost for good, abort and then remove it, with all others that are lost (dunlin node remove %s …)", m.ID)
 	}
 	return fmt.Sprintf("node %s does not answer (%v): %s", m.ID, err, way)
 }

@@ -224,7 +224,8 @@ func (l Layout) Finish(version uint64, placements []Placement) (next Layout, the
 }
 
 // GiveUp has a change that has flipped, and so cannot be aborted, wait for a member
-// no more. It may come back, and be removed by a change of its own.
+// no more. It may come back, and be removed by a change of its own. Before the flip it
+// could be one of those that have to become complete.
 func (l Layout) GiveUp(id NodeID) (Layout, error) {
 	i, ok := l.Index(id)
 	switch {

@@ -1,9 +1,10 @@
 package document
 
 import (
-	"errors"
+	"slices"
 
 	"github.com/dunlindb/dunlin/ring"
+	"github.com/dunlindb/dunlin/token"
 )
 
 // Decommission is the plan of taking a node out that is alive.
@@ -20,37 +21,61 @@ func (d *Document) Decommission(id ring.NodeID) (ring.Plan, error) {
 	return ring.Plan{Kind: KindDecommission, Leave: []ring.NodeID{id}}, nil
 }
 
-// Remove is the plan of giving up a node that is dead; alive tells whether one is.
-func (d *Document) Remove(id ring.NodeID, alive func(ring.NodeID) bool) (ring.Plan, error) {
-	if m, ok := d.Member(id); ok && d.underway(KindRemove, m, ring.Dead) {
+// Remove is the plan of giving up nodes that are dead; alive tells whether one is. Those
+// that are gone already do not count.
+func (d *Document) Remove(ids []ring.NodeID, alive func(ring.NodeID) bool) (ring.Plan, error) {
+	var left []ring.NodeID
+	underway := true
+	for _, id := range ids {
+		if _, gone := d.WasRemoved(id); gone || slices.Contains(left, id) {
+			continue
+		}
+		left = append(left, id)
+		m, ok := d.Member(id)
+		underway = underway && ok && d.underway(KindRemove, m, ring.Dead)
+	}
+	if underway {
 		return ring.Plan{}, ErrUnchanged
 	}
-	if _, gone := d.WasRemoved(id); gone {
-		return ring.Plan{}, ErrUnchanged
-	}
-	if err := d.canLeave(id); err != nil {
+	if err := d.canLeave(left...); err != nil {
 		return ring.Plan{}, err
 	}
-	if err := errors.Join(d.isDead(id, alive), d.keepsAll()); err != nil {
+	for _, id := range left {
+		if err := d.isDead(id, alive); err != nil {
+			return ring.Plan{}, err
+		}
+	}
+	if err := d.keepsAll(left...); err != nil {
 		return ring.Plan{}, err
 	}
-	return ring.Plan{Kind: KindRemove, Dead: []ring.NodeID{id}}, nil
+	return ring.Plan{Kind: KindRemove, Dead: left}, nil
 }
 
-// GiveUp has the change on its way, if it cannot be aborted any more, go on without a
-// node that is dead. ok is false if there is no such change.
-func (d Document) GiveUp(id ring.NodeID, alive func(ring.NodeID) bool) (next Document, ok bool, err error) {
-	m, is := d.Member(id)
-	if c := d.Layout.Change; c == nil || c.Phase != ring.Flipped || !is || m.State == ring.Dead {
+// GiveUp has the change on its way, if it cannot be aborted any more, go on without
+// nodes that are dead. ok is false if there is no such change.
+func (d Document) GiveUp(ids []ring.NodeID, alive func(ring.NodeID) bool) (next Document, ok bool, err error) {
+	c := d.Layout.Change
+	if c == nil || c.Phase != ring.Flipped {
 		return d, false, nil
-	} else if !c.WaitsFor(&m) {
-		return d, true, ErrUnchanged
 	}
-	if err := d.isDead(id, alive); err != nil {
-		return d, true, err
+	next, err = d, ErrUnchanged
+	for _, id := range ids {
+		m, is := d.Member(id)
+		if !is || m.State == ring.Dead {
+			continue
+		}
+		ok = true
+		if !c.WaitsFor(&m) {
+			continue
+		}
+		if err := d.isDead(id, alive); err != nil {
+			return d, true, err
+		}
+		if next.Layout, err = next.Layout.GiveUp(id); err != nil {
+			return d, true, err
+		}
 	}
-	d.Layout, err = d.Layout.GiveUp(id)
-	return d, true, err
+	return next, ok, err
 }
 
 // CheckReplace reports whether a node may be replaced.
@@ -64,7 +89,7 @@ func (d *Document) CheckReplace(id ring.NodeID, alive func(ring.NodeID) bool) er
 	if err := d.isDead(id, alive); err != nil {
 		return err
 	}
-	return d.keepsAll()
+	return d.keepsAll(id)
 }
 
 // MoveZone is the plan of changing a node's zone.
@@ -115,20 +140,37 @@ func (d *Document) underway(kind string, m ring.Member, state ring.State) bool {
 }
 
 // canLeave refuses to go below the replicas that keyspaces want.
-func (d *Document) canLeave(id ring.NodeID) error {
-	i, ok := d.Layout.Index(id)
-	switch {
-	case !ok:
-		return Conflictf("node %s is not a member", id)
-	case d.Layout.Change != nil:
+func (d *Document) canLeave(ids ...ring.NodeID) error {
+	after := d.Clone()
+	for _, id := range ids {
+		i, ok := after.Layout.Index(id)
+		if !ok {
+			return Conflictf("node %s is not a member", id)
+		}
+		after.Layout.Members = slices.Delete(after.Layout.Members, i, i+1)
+	}
+	if d.Layout.Change != nil {
 		return Conflictf("%v", ring.ErrChanging)
 	}
-	after := d.Clone()
-	after.Layout.Members = append(after.Layout.Members[:i], after.Layout.Members[i+1:]...)
 	if err := after.CheckMembers(); err != nil {
-		return Conflictf("without node %s there are too few: %v; or lower the replication factor first", id, err)
+		return Conflictf("without %s there are too few: %v; or lower the replication factor first", names(ids), err)
 	}
 	return nil
+}
+
+// names lists nodes for people.
+func names(ids []ring.NodeID) string {
+	s := "node"
+	if len(ids) > 1 {
+		s += "s"
+	}
+	for i, id := range ids {
+		if i > 0 {
+			s += ","
+		}
+		s += " " + id.String()
+	}
+	return s
 }
 
 // isDead refuses to give up a node that answers.
@@ -139,11 +181,22 @@ func (d *Document) isDead(id ring.NodeID, alive func(ring.NodeID) bool) error {
 	return nil
 }
 
-// keepsAll refuses to give up a node while a keyspace has a single replica.
-func (d *Document) keepsAll() error {
-	for _, k := range d.Schema.Keyspaces {
-		if k.Replication.Factor() == 1 {
-			return Conflictf("keyspace %s has one replica of each range, so what the node holds would be lost", k.Name)
+// keepsAll refuses to give up nodes that have all replicas of some range.
+func (d *Document) keepsAll(ids ...ring.NodeID) error {
+	placements := d.Schema.Placements()
+	r, err := ring.New(&d.Layout, d.Version, placements)
+	if err != nil {
+		return err
+	}
+	for p, k := range d.Schema.Keyspaces {
+		lost := 0
+		for id := range token.RangeID(token.Ranges) {
+			if !slices.ContainsFunc(r.Now(p, id), func(m uint16) bool { return !slices.Contains(ids, r.Member(m).ID) }) {
+				lost++
+			}
+		}
+		if lost > 0 {
+			return Conflictf("%s would take the last replicas of %d ranges of keyspace %s along: start it again", names(ids), lost, k.Name)
 		}
 	}
 	return nil

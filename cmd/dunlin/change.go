@@ -89,6 +89,12 @@ func (f *changeFlags) run(cmd *cobra.Command, op operation) error {
 	if !f.wait || f.dryRun || plan.Done {
 		return nil
 	}
+	if plan.GivesUp { // the node is still a member when the change on its way has gone on without it
+		if err := cluster.Follow(ctx, plan.Change, progressShow()); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		return f.run(cmd, op)
+	}
 	if err := cluster.Wait(ctx, request, plan.Change, progressShow()); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
@@ -132,11 +138,14 @@ func terminalWidth() int {
 	return width
 }
 
-// ofNode makes the request of a change that names one member.
-func ofNode(kind, id, zone string) func(context.Context, *client.Admin, admin.Status) (client.ChangeRequest, error) {
+// ofNode makes the request of a change that names a member, and maybe more.
+func ofNode(kind, id, zone string, more ...string) func(context.Context, *client.Admin, admin.Status) (client.ChangeRequest, error) {
 	return func(_ context.Context, _ *client.Admin, s admin.Status) (client.ChangeRequest, error) {
-		node, err := moves.Resolve(s.Members, id)
-		return client.ChangeRequest{Kind: kind, Node: node, Zone: zone}, err
+		all, err := moves.ResolveAll(s.Members, append([]string{id}, more...))
+		if err != nil {
+			return client.ChangeRequest{}, err
+		}
+		return client.ChangeRequest{Kind: kind, Node: all[0], Nodes: all[1:], Zone: zone}, nil
 	}
 }
 

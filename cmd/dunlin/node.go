@@ -55,10 +55,11 @@ func newRemoveCommand() *cobra.Command {
 	var flags changeFlags
 	var yes bool
 	cmd := &cobra.Command{
-		Use:   "remove DEAD_ID",
+		Use:   "remove DEAD_ID...",
 		Short: "Take a dead node out for good: the others fill up what it held",
 		Long: `Take a node out that will never come back. The other nodes copy what it held from
 the replicas that are left, so that every keyspace has its number of replicas again.
+Give all nodes that are lost at once: the change for one would wait for the others.
 
 ` + lost + `
 
@@ -66,11 +67,12 @@ Undo it with "dunlin layout abort" until reads ask the new replicas: the node is
 then a member as before, and may be started again. After that it is refused, and its
 data directory must be wiped before it can join as a new node.
 Refused: for a node that is alive, when too few nodes would stay, while another
-change is on its way, and while a keyspace has a single replica of each range.`,
+change is on its way, and when the nodes have all replicas of some range. A change that reads
+follow already goes on without the node; it is removed when that has finished.`,
 		Example: "  dunlin node remove 461eee54 --dry-run\n  dunlin node remove 461eee54 --yes --wait",
-		Args:    cobra.ExactArgs(1),
+		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			op := operation{request: ofNode(admin.KindRemove, args[0], "")}
+			op := operation{request: ofNode(admin.KindRemove, args[0], "", args[1:]...)}
 			if !yes {
 				op.unconfirmed = errUnconfirmed
 			}
@@ -96,8 +98,8 @@ fills them from the other replicas; nothing else moves. Until then nothing happe
 
 Undo it with "dunlin layout abort", before the new node is started or while it is
 filled, until reads ask it.
-Refused: for a node that is alive, while another change is on its way, and while a
-keyspace has a single replica of each range.`,
+Refused: for a node that is alive, while another change is on its way, and when it has
+the only replica of some range.`,
 		Example: "  dunlin node replace 461eee54 --dry-run\n  dunlin node replace 461eee54\n  dunlin serve --join 10.0.0.1:7481 --listen-host 10.0.0.9 --data-dir /var/lib/dunlin",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

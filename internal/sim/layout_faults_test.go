@@ -317,3 +317,55 @@ func TestOldMajorityIsBack(t *testing.T) {
 		}
 	})
 }
+
+// TestTwoNodesDie for good: they are removed in one change, and filled up from the last
+// replica; all three of a range are not.
+func TestTwoNodesDie(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		alike := everyday
+		alike.change = func(c *node.Config) { c.Zone = "z1" }
+		o := newOutageOf(t, 5, alike)
+		defer o.end()
+		o.begin()
+		for i := range outageKeys {
+			o.must(Op{Kind: Put, Key: registerKey(i), Value: "kept", Level: "all", Stamped: true})
+		}
+		var dead []ring.NodeID
+		for i := range 5 {
+			dead = append(dead, o.node(i).Self())
+		}
+		for _, i := range []int{3, 4} {
+			o.c.Kill(i, true, 0)
+			o.c.Absent(i)
+		}
+		time.Sleep(10 * time.Second)
+		remove := func(ids ...ring.NodeID) error {
+			return o.command(func(ctx context.Context) error { return o.node(0).Remove(ctx, ids...) })
+		}
+		if err := remove(dead[2:]...); err == nil || !strings.Contains(err.Error(), "too few") {
+			t.Errorf("three of five nodes are removed: %v", err)
+		}
+		if err := remove(dead[1], dead[3]); err == nil || !strings.Contains(err.Error(), "alive") {
+			t.Errorf("a node that is alive is given up: %v", err)
+		}
+		for range 2 { // it may be said again
+			if err := remove(dead[3:]...); err != nil {
+				t.Fatal(err)
+			}
+		}
+		o.settled(0, 5*time.Minute)
+		if n := o.members(0); n != 3 {
+			t.Errorf("%d members", n)
+		}
+		if err := remove(dead[3:]...); err != nil {
+			t.Errorf("what is done already: %v", err)
+		}
+		o.client.nodes = o.c.addresses()[:3]
+		for i := range outageKeys {
+			if op := o.must(Op{Kind: Get, Key: registerKey(i), Level: "all"}); op.Value != "kept" {
+				t.Errorf("lost: %v", op)
+			}
+		}
+		o.clean()
+	})
+}

@@ -39,7 +39,7 @@ func (o *outage) settled(at int, patience time.Duration) {
 			return
 		}
 		if time.Since(began) > patience {
-			o.t.Fatalf("the change is still %+v after %s", n.View().Ring.Change().Phase, patience)
+			o.t.Fatalf("the change is still %+v after %s: %s", n.View().Ring.Change().Phase, patience, progressOf(n))
 		}
 	}
 }

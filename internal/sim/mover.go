@@ -23,7 +23,7 @@ type operated interface {
 // layouter changes the layout.
 type layouter interface {
 	Decommission(ctx context.Context, id ring.NodeID) error
-	Remove(ctx context.Context, id ring.NodeID) error
+	Remove(ctx context.Context, ids ...ring.NodeID) error
 	Replace(ctx context.Context, id ring.NodeID) error
 	Replicate(ctx context.Context, keyspace string, factors map[string]int) error
 	AbortChange(ctx context.Context) error

@@ -56,19 +56,20 @@ func (p Plan) OnItsWay() (o rebalance.Outline, id uint64, err error) {
 
 // begun is the document after a change was begun.
 func (p Plan) begun(d catalog.Document, r admin.ChangeRequest) (catalog.Document, error) {
-	id, err := NodeID(r.Node)
+	ids, err := NodeIDs(r)
 	if err != nil {
 		return d, err
 	}
+	id := ids[0]
 	var plan ring.Plan
 	switch r.Kind {
 	case admin.KindDecommission:
 		plan, err = d.Decommission(id)
 	case admin.KindRemove:
-		if next, ok, err := d.GiveUp(id, p.Alive); ok {
+		if next, ok, err := d.GiveUp(ids, p.Alive); ok {
 			return next, err
 		}
-		plan, err = d.Remove(id, p.Alive)
+		plan, err = d.Remove(ids, p.Alive)
 	case admin.KindZone:
 		plan, err = d.MoveZone(id, r.Zone)
 	case admin.KindReplication:
@@ -91,6 +92,19 @@ func NodeID(s string) (id ring.NodeID, err error) {
 		return id, fmt.Errorf("node: %q is no node's id: %w", s, err)
 	}
 	return id, nil
+}
+
+// NodeIDs reads the nodes of a request, the first one first; it is the zero id if there
+// is none.
+func NodeIDs(r admin.ChangeRequest) (ids []ring.NodeID, err error) {
+	for _, s := range append([]string{r.Node}, r.Nodes...) {
+		id, err := NodeID(s)
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, id)
+	}
+	return ids, nil
 }
 
 // joins works out what it moves that nodes join, in zones, and members leave, one
