@@ -3,6 +3,7 @@ package document
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // ErrUnchanged is returned by a change that finds what it wants in the document
@@ -41,8 +42,15 @@ func (e *ConflictError) Error() string { return "catalog: " + e.Reason }
 // Conflict marks the error for front doors.
 func (e *ConflictError) Conflict() bool { return true }
 
-// Conflictf makes a ConflictError.
-func Conflictf(f string, args ...any) error { return &ConflictError{Reason: fmt.Sprintf(f, args...)} }
+// Conflictf makes a ConflictError. Errors among args lose the names of their packages.
+func Conflictf(f string, args ...any) error {
+	for i, arg := range args {
+		if err, ok := arg.(error); ok {
+			args[i] = strings.TrimPrefix(strings.TrimPrefix(err.Error(), "catalog: "), "ring: ")
+		}
+	}
+	return &ConflictError{Reason: fmt.Sprintf(f, args...)}
+}
 
 // FormatError: a document was written by a newer version of Dunlin.
 type FormatError struct{ Format int }
