@@ -91,7 +91,8 @@ type Driver struct {
 	phase   phase
 	since   time.Time                 // when this phase was first seen
 	dead    map[ring.NodeID]time.Time // nodes that join and do not answer, since when
-	hurried time.Time
+	hurried time.Time                 // when all that is missing was last compared soon
+	asked   map[duty]bool             // what was since
 	// confirmed is when the catalog was last asked for a decision that got lost.
 	confirmed time.Time
 	clean     cleaning
@@ -250,17 +251,18 @@ func (d *Driver) Step(ctx context.Context) (idle bool, err error) {
 func (d *Driver) takeOver(v *schema.View) {
 	var s State
 	missing := map[ring.NodeID][]token.RangeID{}
+	if time.Since(d.hurried) >= d.cfg.HurryEvery {
+		d.hurried, d.asked = time.Now(), map[duty]bool{}
+	}
 	for _, one := range d.open(v, &s) {
-		if one.keeps || d.filling.begun(stream.Target{Keyspace: one.keyspace, Range: one.id, Change: v.Ring.Change().ID}) {
+		filled := one.keeps || d.filling.begun(stream.Target{Keyspace: one.keyspace, Range: one.id, Change: v.Ring.Change().ID})
+		if filled && !d.asked[one] {
+			d.asked[one] = true
 			missing[one.peer] = append(missing[one.peer], one.id)
 		}
 	}
 	d.metrics.duties.Set(float64(s.Duties))
 	d.metrics.done.Set(float64(s.Done))
-	if len(missing) == 0 || time.Since(d.hurried) < d.cfg.HurryEvery {
-		return
-	}
-	d.hurried = time.Now()
 	for peer, ids := range missing {
 		d.env.Hurry(ids, peer)
 	}
