@@ -318,6 +318,7 @@ func (c *Cluster) Stop(i int) {
 	m.boot.cancel()
 	<-m.boot.done
 	m.boot = nil
+	m.disk.Recover() // its failures are one boot's: the next one's would cut off the wrong host
 }
 
 // Close stops all nodes, waits for the boots that crashed too, and gives
