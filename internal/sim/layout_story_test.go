@@ -139,7 +139,7 @@ func (o *outage) slowPut(at int, key string) (status int, err error) {
 }
 
 // TestCoordinatorsBehind: writes that were sent before a change was announced, by two
-// and more versions of the catalog ago, reach their replicas when the change has ended.
+// and more versions of the catalog ago, reach their replicas when the change has gone on.
 // What is acknowledged nevertheless is on all replicas of now. The coordinator, and the
 // node that drives, hold no replica of some of it, so that nothing else brings it.
 func TestCoordinatorsBehind(t *testing.T) {
@@ -176,10 +176,12 @@ func TestCoordinatorsBehind(t *testing.T) {
 		before := o.node(driver).View().Version
 		o.c.Enter(joiner)
 		o.phase(driver, ring.Announced, 5*time.Second)
-		o.settled(driver, time.Minute)
-		if took := time.Since(sent); took > 9*time.Second || o.node(driver).View().Version < before+4 {
-			t.Fatalf("nothing was late: the change took %s", took)
+		time.Sleep(8*time.Second - time.Since(sent))
+		if after := o.node(driver).View().Version; after < before+2 {
+			t.Fatalf("nothing is late: version %d, then %d", before, after)
 		}
+		o.settled(driver, time.Minute)
+		took := time.Since(sent)
 		writing.Wait()
 		slow(nil)
 		n := 0
@@ -195,7 +197,7 @@ func TestCoordinatorsBehind(t *testing.T) {
 		if n == 0 {
 			t.Error("nothing was acknowledged")
 		}
-		t.Logf("%d of %d late writes were acknowledged", n, late)
+		t.Logf("%d of %d late writes were acknowledged; the change took %s", n, late, took)
 	})
 }
 
