@@ -48,6 +48,7 @@ func (o *outage) load(level string, beat time.Duration, machines ...int) *load {
 			}
 		})
 	}
+	o.t.Cleanup(l.end)
 	return l
 }
 
