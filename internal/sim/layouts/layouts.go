@@ -23,6 +23,7 @@ import (
 type Watch struct {
 	versions map[schema.Identity]uint64 // fingerprints, without what is not of the version
 	changes  map[uint64]bool
+	last     map[ring.NodeID]*schema.View // of each node
 	faults   []string
 }
 
@@ -35,8 +36,12 @@ func (w *Watch) Changes() int { return len(w.changes) }
 // See looks at the view of a node.
 func (w *Watch) See(node ring.NodeID, v *schema.View) {
 	if w.versions == nil {
-		w.versions, w.changes = map[schema.Identity]uint64{}, map[uint64]bool{}
+		w.versions, w.changes, w.last = map[schema.Identity]uint64{}, map[uint64]bool{}, map[ring.NodeID]*schema.View{}
 	}
+	if w.last[node] == v {
+		return // views do not change
+	}
+	w.last[node] = v
 	if c := v.Ring.Change(); c != nil {
 		w.changes[c.ID] = true
 	}
