@@ -228,6 +228,9 @@ func (d *Document) Finish() error {
 
 // Recovered is the document after a recovery, but for what names it.
 func (d Document) Recovered(survivors []ring.NodeID, by ring.NodeID, reason string, now time.Time) (Document, error) {
+	if voters, left := d.voters(survivors); 2*left > voters {
+		return d, Conflictf("%d of %d voters survive, which is a majority: nothing has to be forced", left, voters)
+	}
 	d = d.Clone()
 	version := d.Version + 1
 	if c := d.Layout.Change; c != nil && c.Phase == ring.Flipped {
@@ -255,9 +258,6 @@ func (d Document) Recovered(survivors []ring.NodeID, by ring.NodeID, reason stri
 			return d, Conflictf("survivor %s is no member", id)
 		}
 	}
-	if len(lost) <= len(d.Layout.Members)/2 {
-		return d, Conflictf("%d of %d members survive, which is a majority: nothing has to be forced", len(survivors), len(d.Layout.Members))
-	}
 	var err error
 	d.Layout, err = d.Layout.Announce(version, ring.Plan{Kind: KindRecover, Dead: lost})
 	if err != nil {
@@ -268,4 +268,17 @@ func (d Document) Recovered(survivors []ring.NodeID, by ring.NodeID, reason stri
 	}
 	d.Recoveries = append(d.Recoveries, Recovery{Generation: d.Generation + 1, At: now.UTC(), By: by, Survivors: survivors, Reason: reason})
 	return d, nil
+}
+
+// voters counts the voters, and those of some nodes.
+func (d *Document) voters(of []ring.NodeID) (all, among int) {
+	for _, m := range d.Layout.Members {
+		if m.Voter {
+			all++
+			if slices.Contains(of, m.ID) {
+				among++
+			}
+		}
+	}
+	return all, among
 }
