@@ -122,9 +122,6 @@ func (n *Node) Change(ctx context.Context, r admin.ChangeRequest) (admin.LayoutP
 	return plan, nil
 }
 
-// Abort drops the change on its way.
-func (n *Node) Abort(ctx context.Context) error { return n.AbortChange(ctx) }
-
 // Progress is what the change on its way has done, on all nodes; nil if there is none.
 func (n *Node) Progress(ctx context.Context) (*admin.ChangeProgress, error) {
 	if n.rebalance == nil {

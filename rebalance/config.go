@@ -18,11 +18,8 @@ type Config struct {
 	// CallTimeout bounds the question how far another node is.
 	CallTimeout time.Duration
 	// Stream bounds the filling of ranges.
-	Stream Filling
+	Stream stream.Config
 }
-
-// Filling bounds how ranges are filled in bulk.
-type Filling = stream.Config
 
 // DefaultConfig returns the defaults.
 func DefaultConfig() Config {

@@ -17,9 +17,6 @@ import (
 	"github.com/dunlindb/dunlin/schema"
 )
 
-// everyday is a cluster as shipped.
-var everyday = mechanisms{hints: true, antiEntropy: true, readRepair: true}
-
 // whole checks that everything is there, in the right places, and alike.
 func (o *outage) whole() {
 	o.t.Helper()
@@ -73,12 +70,8 @@ func TestJoinerDies(t *testing.T) {
 // it is given up, and back after the end it cleans up and harms nothing.
 func TestDisplacedReplicaIsDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		alike := everyday
-		alike.change = func(c *node.Config) { c.Zone = "z1" } // so that all are displaced somewhere
-		o := newOutageOf(t, 4, alike)
+		o := newGrowingOf(t, 4, 3, alike)
 		defer o.end()
-		o.c.Absent(3)
-		o.begin()
 		o.write()
 		away := o.node(2).Self()
 		o.c.Kill(2, false, 0)
@@ -122,23 +115,13 @@ func TestDisplacedReplicaIsDown(t *testing.T) {
 // TestJoinerWithAWrongAddress is never a member, and nobody waits for it.
 func TestJoinerWithAWrongAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		wrong := everyday
-		wrong.change = func(c *node.Config) {
-			if c.Listen.Host == "10.0.0.4" {
-				c.Advertise.Host = "10.0.0.99"
-			}
-		}
-		o := newOutageOf(t, 4, wrong)
+		o := newGrowingOf(t, 4, 3, everyday.at("10.0.0.4", func(c *node.Config) { c.Advertise.Host = "10.0.0.99" }))
 		defer o.end()
-		o.c.Absent(3)
-		o.begin()
 		o.write()
 		version := o.node(0).View().Version
 		o.c.Enter(3)
 		time.Sleep(5 * time.Minute)
-		if v := o.node(0).View(); v.Version != version || v.Ring.Change() != nil {
-			t.Errorf("version %d, then %d; change %v", version, v.Version, v.Ring.Change())
-		}
+		o.unchanged(version)
 		if v := o.node(3).View(); v != nil {
 			t.Errorf("it serves by version %d", v.Version)
 		}
@@ -226,7 +209,7 @@ func TestAwayForManyVersions(t *testing.T) {
 			if err := o.command(func(ctx context.Context) error { return o.node(0).Decommission(ctx, leaver) }); err != nil {
 				t.Fatal(err)
 			}
-			if err := o.command(o.node(0).AbortChange); err != nil {
+			if err := o.command(o.node(0).Abort); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -322,11 +305,8 @@ func TestOldMajorityIsBack(t *testing.T) {
 // replica; all three of a range are not.
 func TestTwoNodesDie(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		alike := everyday
-		alike.change = func(c *node.Config) { c.Zone = "z1" }
-		o := newOutageOf(t, 5, alike)
+		o := newGrowingOf(t, 5, 5, alike)
 		defer o.end()
-		o.begin()
 		for i := range outageKeys {
 			o.must(Op{Kind: Put, Key: registerKey(i), Value: "kept", Level: "all", Stamped: true})
 		}

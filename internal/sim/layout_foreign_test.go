@@ -15,14 +15,11 @@ import (
 func TestTwoClustersShareASeed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		alone := true
-		two := everyday
-		two.change = func(c *node.Config) {
-			if c.Listen.Host == "10.0.0.4" && alone {
+		o := newGrowingOf(t, 4, 4, everyday.at("10.0.0.4", func(c *node.Config) {
+			if alone {
 				c.Bootstrap, c.Join = true, nil
 			}
-		}
-		o := newOutageOf(t, 4, two)
-		o.begin()
+		}))
 		o.write()
 		before := o.node(0).View()
 		if n := o.node(3).View().Ring.Members(); before.Ring.Members() != 3 || n != 1 {

@@ -88,7 +88,7 @@ func TestRejoinAfterAbort(t *testing.T) {
 				t.Fatal("the joiner has pulled nothing")
 			}
 		}
-		if err := o.node(0).AbortChange(t.Context()); err != nil {
+		if err := o.node(0).Abort(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		o.gone(3)
@@ -144,24 +144,17 @@ func (o *outage) slowPut(at int, key string) (status int, err error) {
 // node that drives, hold no replica of some of it, so that nothing else brings it.
 func TestCoordinatorsBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o := newOutageOf(t, 6, mechanisms{antiEntropy: true, seed: 8, change: func(c *node.Config) {
+		const driver, from, joiner = 0, 1, 5
+		o := newGrowingOf(t, 6, joiner, mechanisms{antiEntropy: true, seed: 8, change: func(c *node.Config) {
 			c.Timeouts.Write, c.AntiEntropy.PurgeLag = time.Minute, 3*time.Minute
 		}})
 		defer o.end()
-		const driver, from, joiner = 0, 1, 5
-		o.c.Absent(joiner)
-		o.begin()
 		o.c.withoutReadRepair()
 		o.write()
 		if o.first(0, 1, 2, 3, 4) != driver {
 			t.Fatal("the node that drives must not wait for slow links: take another seed")
 		}
-		slow := func(p *network.Profile) {
-			for _, to := range []int{2, 3, 4} {
-				o.c.net.SetProfile(o.c.machines[from].address, o.c.machines[to].address, p)
-			}
-		}
-		slow(&network.Profile{MinDelay: 9 * time.Second, MaxDelay: 9 * time.Second})
+		o.links(from, &network.Profile{MinDelay: 9 * time.Second, MaxDelay: 9 * time.Second}, 2, 3, 4)
 		const late = 100
 		var writing sync.WaitGroup
 		acknowledged := make([]bool, late)
@@ -183,7 +176,7 @@ func TestCoordinatorsBehind(t *testing.T) {
 		o.settled(driver, time.Minute)
 		took := time.Since(sent)
 		writing.Wait()
-		slow(nil)
+		o.links(from, nil, 2, 3, 4)
 		n := 0
 		for i, ok := range acknowledged {
 			if !ok {

@@ -9,9 +9,37 @@ import (
 	"github.com/dunlindb/dunlin/node"
 )
 
+// everyday is a cluster as shipped, alike is one without zones: every member hands
+// something over to a node that joins.
+var (
+	everyday = mechanisms{hints: true, antiEntropy: true, readRepair: true}
+	alike    = everyday.with(func(c *node.Config) { c.Zone = "z1" })
+)
+
+// with is the same with another configuration.
+func (m mechanisms) with(change func(*node.Config)) mechanisms {
+	m.change = change
+	return m
+}
+
+// at is the same with another configuration of the node at an address.
+func (m mechanisms) at(host string, change func(*node.Config)) mechanisms {
+	return m.with(func(c *node.Config) {
+		if c.Listen.Host == host {
+			change(c)
+		}
+	})
+}
+
 // newGrowing starts some of the machines, with everything switched on.
 func newGrowing(t *testing.T, machines, nodes int) *outage {
-	o := newOutageOf(t, machines, mechanisms{hints: true, antiEntropy: true, readRepair: true})
+	return newGrowingOf(t, machines, nodes, everyday)
+}
+
+// newGrowingOf starts some of the machines.
+func newGrowingOf(t *testing.T, machines, nodes int, m mechanisms) *outage {
+	t.Helper()
+	o := newOutageOf(t, machines, m)
 	for i := nodes; i < machines; i++ {
 		o.c.Absent(i)
 	}
@@ -46,6 +74,14 @@ func (o *outage) settled(at int, patience time.Duration) {
 
 // members counts the members, as a node sees them.
 func (o *outage) members(at int) int { return o.node(at).View().Ring.Members() }
+
+// unchanged checks that the first node serves by a version, without a change.
+func (o *outage) unchanged(version uint64) {
+	o.t.Helper()
+	if v := o.node(0).View(); v.Version != version || v.Ring.Change() != nil {
+		o.t.Errorf("version %d became %d; change %v", version, v.Version, v.Ring.Change())
+	}
+}
 
 // clean waits until every node has removed what it does not hold.
 func (o *outage) clean() {

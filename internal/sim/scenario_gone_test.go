@@ -18,13 +18,11 @@ import (
 // time is there.
 func TestDisplacedReplicaMissesTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		const from, displaced, joiner = 2, 1, 4 // by zones: the joiner is in that of the displaced
 		seeded := everyday
 		seeded.seed = 5
-		o := newOutageOf(t, 5, seeded)
+		o := newGrowingOf(t, 5, joiner, seeded)
 		defer o.end()
-		const from, displaced, joiner = 2, 1, 4 // by zones: the joiner is in that of the displaced
-		o.c.Absent(joiner)
-		o.begin()
 		o.write()
 		driver := o.first(0, 1, 2, 3)
 		if driver == displaced || driver == from {

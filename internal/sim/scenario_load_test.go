@@ -115,11 +115,16 @@ func (l *load) check(level string, machines ...int) {
 // slow gives the links from one machine to others a delay of half to all of so much; 0:
 // none.
 func (o *outage) slow(from int, most time.Duration, to ...int) {
+	if most == 0 {
+		o.links(from, nil, to...)
+		return
+	}
+	o.links(from, &network.Profile{MinDelay: most / 2, MaxDelay: most}, to...)
+}
+
+// links sets what the links from one machine to others are like; nil: as all are.
+func (o *outage) links(from int, p *network.Profile, to ...int) {
 	for _, i := range to {
-		p := &network.Profile{MinDelay: most / 2, MaxDelay: most}
-		if most == 0 {
-			p = nil
-		}
 		o.c.net.SetProfile(o.c.machines[from].address, o.c.machines[i].address, p)
 	}
 }
@@ -130,14 +135,12 @@ func (o *outage) slow(from int, most time.Duration, to ...int) {
 // soon as reads ask it.
 func TestWritesInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o := newOutageOf(t, 5, mechanisms{antiEntropy: true, seed: 3, change: func(c *node.Config) {
+		// The only node of its zone coordinates: it has everything, and hands nothing over.
+		const from, source, joiner, late = 2, 1, 4, 100
+		o := newGrowingOf(t, 5, joiner, mechanisms{antiEntropy: true, seed: 3, change: func(c *node.Config) {
 			c.Timeouts.Write, c.AntiEntropy.PurgeLag = time.Minute, 3*time.Minute
 		}})
 		defer o.end()
-		// The only node of its zone coordinates: it has everything, and hands nothing over.
-		const from, source, joiner, late = 2, 1, 4, 100
-		o.c.Absent(joiner)
-		o.begin()
 		o.c.withoutReadRepair()
 		o.write()
 		driver := o.first(0, 1, 2, 3)

@@ -12,29 +12,13 @@ import (
 	"github.com/dunlindb/dunlin/ring"
 )
 
-// unchanged checks that the first node serves by a version, without a change.
-func (o *outage) unchanged(version uint64) {
-	o.t.Helper()
-	if v := o.node(0).View(); v.Version != version || v.Ring.Change() != nil {
-		o.t.Errorf("version %d became %d; change %v", version, v.Version, v.Ring.Change())
-	}
-}
-
 // TestJoinerWithAWrongSeed finds nobody: it waits, is nobody's member, and joins when it is
 // started with the right one.
 func TestJoinerWithAWrongSeed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		wrong := everyday
 		seed := "10.0.0.99:7481"
-		wrong.change = func(c *node.Config) {
-			if c.Listen.Host == "10.0.0.4" {
-				c.Join = []string{seed}
-			}
-		}
-		o := newOutageOf(t, 4, wrong)
+		o := newGrowingOf(t, 4, 3, everyday.at("10.0.0.4", func(c *node.Config) { c.Join = []string{seed} }))
 		defer o.end()
-		o.c.Absent(3)
-		o.begin()
 		o.write()
 		version := o.node(0).View().Version
 		o.c.Enter(3)
@@ -60,16 +44,8 @@ func TestJoinerWithAWrongSeed(t *testing.T) {
 // TestJoinerWithAnothersAddress advertises where a member is: it is told so.
 func TestJoinerWithAnothersAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		wrong := everyday
-		wrong.change = func(c *node.Config) {
-			if c.Listen.Host == "10.0.0.4" {
-				c.Advertise.Host = "10.0.0.2"
-			}
-		}
-		o := newOutageOf(t, 4, wrong)
+		o := newGrowingOf(t, 4, 3, everyday.at("10.0.0.4", func(c *node.Config) { c.Advertise.Host = "10.0.0.2" }))
 		defer o.end()
-		o.c.Absent(3)
-		o.begin()
 		o.write()
 		version := o.node(0).View().Version
 		o.c.Enter(3)
@@ -85,17 +61,13 @@ func TestJoinerWithAnothersAddress(t *testing.T) {
 func TestJoinerThatOneMemberReaches(t *testing.T) {
 	for _, at := range []int{0, 1} {
 		synctest.Test(t, func(t *testing.T) {
-			known := everyday
-			known.change = func(c *node.Config) {
+			o := newGrowingOf(t, 4, 3, everyday.with(func(c *node.Config) {
 				c.Zone = "z1" // so that all hand something over
 				if c.Listen.Host == "10.0.0.4" {
 					c.Join = []string{fmt.Sprintf("10.0.0.%d:7481", at+1)}
 				}
-			}
-			o := newOutageOf(t, 4, known)
+			}))
 			defer o.end()
-			o.c.Absent(3)
-			o.begin()
 			o.write()
 			if o.first(0, 1, 2) != 1 {
 				t.Fatal("node 1 has to drive: take another seed")
@@ -127,18 +99,15 @@ func TestJoinerThatOneMemberReaches(t *testing.T) {
 // both go on.
 func TestAnotherClusterAtAMembersAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		two := everyday
 		founder := true
-		two.change = func(c *node.Config) {
+		o := newGrowingOf(t, 4, 4, everyday.with(func(c *node.Config) {
 			if c.ClusterName = "one"; c.Listen.Host == "10.0.0.4" && founder {
 				c.ClusterName, c.Bootstrap, c.Join = "two", true, nil
 			} else if !founder {
 				c.Join = nil
 			}
-		}
-		o := newOutageOf(t, 4, two)
+		}))
 		defer o.end()
-		o.begin()
 		o.write()
 		before, other := o.node(0).View(), o.node(3).View()
 		if before.Cluster == other.Cluster || before.Ring.Members() != 3 || other.Ring.Members() != 1 {
