@@ -47,7 +47,7 @@ func (d *Driver) Report(ctx context.Context) (r Report, err error) {
 		}
 		r.Members = append(r.Members, MemberState{*m, s, err})
 	}
-	for _, one := range d.reasons(v, r.Change, r.Members) {
+	for _, one := range d.reasons(v, r.Change, d.needed(v, r.Change), r.Members) {
 		if !one.ordinary {
 			r.Waiting = append(r.Waiting, one.text)
 		}
@@ -113,7 +113,7 @@ func (d *Driver) waiting(ctx context.Context, v *schema.View, c *ring.Change) ([
 		}
 		asked = append(asked, MemberState{*m, s, err})
 	}
-	return d.reasons(v, c, asked), nil
+	return d.reasons(v, c, n, asked), nil
 }
 
 // handsOver reports whether a member has to get rid of its hints before it may leave.
@@ -122,14 +122,13 @@ func handsOver(c *ring.Change, m *ring.Member) bool {
 }
 
 // reasons are what keeps a change from its next phase, as far as the members tell.
-func (d *Driver) reasons(v *schema.View, c *ring.Change, members []MemberState) (all []reason) {
+func (d *Driver) reasons(v *schema.View, c *ring.Change, n needed, members []MemberState) (all []reason) {
 	add := func(ordinary bool, format string, args ...any) {
 		all = append(all, reason{fmt.Sprintf(format, args...), ordinary})
 	}
 	if left := v.Ring.Expects(); left > 0 {
 		add(false, "%d of %d nodes have asked to join: start the others with --join-count %d, or abort the change (dunlin layout abort)", c.Expect-left, c.Expect, c.Expect)
 	}
-	n := d.needed(v, c)
 	for i := range members {
 		m, s := &members[i].Member, &members[i].State
 		leaves := handsOver(c, m)
