@@ -123,6 +123,7 @@ func New(cfg Config, env Env) (*Driver, error) {
 	}
 	d := &Driver{cfg: cfg, env: env, metrics: newMetrics(env.Registerer), dead: map[ring.NodeID]time.Time{}}
 	d.pace.set(1)
+	d.metrics.pace.Set(1)
 	var err, failed error
 	d.source, err = stream.NewSource(cfg.Stream, stream.SourceEnv{Self: env.Self, Replica: env.Store, Engine: env.Engine, Registerer: env.Registerer})
 	d.sink, failed = stream.NewSink(cfg.Stream, stream.SinkEnv{
