@@ -42,6 +42,12 @@ func TestSteps(t *testing.T) {
 		w.step()
 		w.reached(ring.Announced, ring.Streaming)
 		delete(w.answers, nodeID(1))
+		partly = w.whole(nodeID(3)) // may lack what has been shown meanwhile
+		partly.Done--
+		w.answers[nodeID(3)] = partly
+		w.step()
+		w.reached(ring.Announced, ring.Streaming)
+		w.down[nodeID(3)] = true // a new replica that is down is not waited for
 		w.step()
 		w.reached(ring.Announced, ring.Streaming, ring.Flipped)
 		if w.layout.Change != nil || len(w.layout.Members) != 4 {

@@ -80,16 +80,27 @@ func (d *Driver) needed(v *schema.View, c *ring.Change) needed {
 		for _, m := range x.outgoing() {
 			n.informed[v.Ring.Member(m).ID] = true
 		}
-		if c.Phase != ring.Streaming {
-			continue
-		}
 		for _, m := range slices.Concat(x.gained, x.rest) {
-			if len(x.duties(v, m)) > 0 {
-				n.duties[v.Ring.Member(m).ID] = true
+			if id := v.Ring.Member(m).ID; !n.duties[id] && d.completes(v, c, x, id) && len(x.duties(v, m)) > 0 {
+				n.duties[id] = true
 			}
 		}
 	}
 	return n
+}
+
+// completes reports whether the next phase waits until a member has what it takes over:
+// before reads ask it; and once more when they do and those that lose the range refuse
+// whoever does not know, since they may have shown meanwhile what was not acknowledged.
+// That one is not worth waiting for a member that is down.
+func (d *Driver) completes(v *schema.View, c *ring.Change, x *transfer, id ring.NodeID) bool {
+	switch c.Phase {
+	case ring.Streaming:
+		return true
+	case ring.Flipped:
+		return len(v.Ring.Leaving(x.placement, x.id)) > 0 && (id == d.env.Self || d.env.Alive(id))
+	}
+	return false
 }
 
 // reason keeps a change from its next phase.
