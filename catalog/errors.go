@@ -24,6 +24,9 @@ type (
 // already; Propose then succeeds without proposing.
 var ErrUnchanged = document.ErrUnchanged
 
+// ErrUnderway is the ErrUnchanged of what the change on its way brings about.
+var ErrUnderway = document.ErrUnderway
+
 // ErrNoCatalog: this node is not a member of a cluster yet.
 var ErrNoCatalog = errors.New("catalog: this node is not a member of a cluster yet")
 

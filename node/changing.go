@@ -23,18 +23,21 @@ func (n *Node) Plan(_ context.Context, r admin.ChangeRequest) (admin.LayoutPlan,
 	if doc == nil {
 		return admin.LayoutPlan{}, catalog.ErrNoCatalog
 	}
-	plan := admin.LayoutPlan{Kind: r.Kind, Nodes: []admin.NodePlan{}}
+	plan := admin.LayoutPlan{Kind: planned(r), Nodes: []admin.NodePlan{}}
 	with := planning.Plan{Document: *doc, Self: n.Self(), Alive: n.alive}
 	outline, err := with.Outline(r)
 	switch c := doc.Layout.Change; {
-	case errors.Is(err, catalog.ErrUnchanged):
-		if outline, plan.Change, err = with.OnItsWay(); err != nil {
+	case errors.Is(err, catalog.ErrUnderway):
+		if outline, err = with.OnItsWay(); err != nil {
 			return plan, err
 		}
-		plan.Started, plan.Done = plan.Change != 0, plan.Change == 0
+		plan.Started, plan.Change = true, c.ID
 		plan.GivesUp = r.Kind == admin.KindRemove && slices.ContainsFunc(outline.Members, func(m rebalance.MemberOutline) bool {
 			return m.ID.String() == r.Node && m.State != ring.Dead
 		})
+	case errors.Is(err, catalog.ErrUnchanged):
+		plan.Done = true
+		return plan, nil
 	case err != nil:
 		return plan, err
 	case c != nil:
@@ -45,6 +48,17 @@ func (n *Node) Plan(_ context.Context, r admin.ChangeRequest) (admin.LayoutPlan,
 		plan.Warnings = append(plan.Warnings, "nothing moves until the new node is started with --join, in the same zone")
 	}
 	return plan, n.fill(&plan, outline)
+}
+
+// planned names what is planned.
+func planned(r admin.ChangeRequest) string {
+	switch {
+	case r.Kind != admin.KindJoin || len(r.Remove) == 0:
+		return r.Kind
+	case len(r.Add) == 0:
+		return admin.KindDecommission
+	}
+	return admin.KindJoin + ", " + admin.KindDecommission
 }
 
 // fill writes an outline into a plan, with the bytes that it is about.
@@ -120,6 +134,12 @@ func (n *Node) Change(ctx context.Context, r admin.ChangeRequest) (admin.LayoutP
 		plan.Change = c.ID
 	}
 	return plan, nil
+}
+
+// Abort drops the change on its way, or what Replace prepared.
+func (n *Node) Abort(ctx context.Context) (admin.Aborted, error) {
+	kind, id, err := n.catalog.AbortAny(ctx)
+	return admin.Aborted{Aborted: err == nil && kind != "", Kind: kind, Change: id}, err
 }
 
 // Progress is what the change on its way has done, on all nodes; nil if there is none.
@@ -207,5 +227,5 @@ func (n *Node) Recover(ctx context.Context, r admin.RecoverRequest) error {
 		survivors = append(survivors, id)
 	}
 	slices.SortFunc(survivors, func(a, b ring.NodeID) int { return slices.Compare(a[:], b[:]) })
-	return n.catalog.Recover(ctx, slices.Compact(survivors), r.Reason, n.wall.Now())
+	return n.catalog.Recover(ctx, slices.Compact(survivors), r.Reason, n.wall.Now(), n.alive)
 }
