@@ -87,18 +87,29 @@ func (n *Node) replicaBytes() (float64, error) {
 	if err != nil || v == nil {
 		return 0, err
 	}
-	me, ok := v.Ring.Index(n.Self())
-	held := 0
+	me := rebalance.MemberState{State: rebalance.State{Stored: stats.Bytes}}
+	me.ID = n.Self()
+	return meanReplica(v, []rebalance.MemberState{me}), nil
+}
+
+// meanReplica is about how much one replica of a range takes, by what members hold that
+// had replicas before the change on its way; 0: none of them did.
+func meanReplica(v *schema.View, members []rebalance.MemberState) float64 {
+	held, stored, replicas := make([]int, v.Ring.Members()), uint64(0), 0
 	for p := range v.Ring.Placements() {
-		_, replicas := shares(v.Ring, p)
-		if ok {
-			held += replicas[me]
+		_, each := shares(v.Ring, p)
+		for i := range each {
+			held[i] += each[i]
 		}
 	}
-	if held == 0 {
-		return 0, nil
+	for i := range members {
+		m := &members[i]
+		if at, ok := v.Ring.Index(m.ID); ok && m.Err == nil && held[at] > 0 {
+			stored += m.Stored - min(m.Stored, m.Bytes) // what it has pulled for the change counts elsewhere
+			replicas += held[at]
+		}
 	}
-	return float64(stats.Bytes) / float64(held), nil
+	return float64(stored) / float64(max(replicas, 1))
 }
 
 // Change begins a change of the layout, or finds that it was begun or is done already.
@@ -176,23 +187,24 @@ func (n *Node) Progress(ctx context.Context) (*admin.ChangeProgress, error) {
 			p.Nodes = append(p.Nodes, admin.NodeProgress{ID: m.ID.String(), State: state, Ranges: m.Duties, Done: m.Done, BytesDone: m.Bytes})
 		}
 	}
-	return p, n.estimate(p, n.View())
+	n.estimate(p, r.Members)
+	return p, nil
 }
 
 // estimate adds how much there is to copy, about, and how long it takes.
-func (n *Node) estimate(p *admin.ChangeProgress, v *schema.View) error {
-	each, err := n.replicaBytes()
-	if err != nil {
-		return err
+func (n *Node) estimate(p *admin.ChangeProgress, members []rebalance.MemberState) {
+	if p.Phase == string(ring.Flipped) {
+		p.BytesTotal = p.BytesDone
+		return
 	}
-	gains := 0
+	v, gains := n.View(), 0
 	for _, m := range v.Ring.Moves() {
 		gains += len(m.Gained)
 	}
-	p.BytesTotal = max(uint64(float64(gains)*each), p.BytesDone)
+	p.BytesTotal = max(uint64(float64(gains)*meanReplica(v, members)), p.BytesDone)
 	elapsed := time.Since(p.Since).Seconds()
 	if p.Phase != string(ring.Streaming) || elapsed <= 0 {
-		return nil
+		return
 	}
 	p.BytesPerSecond = float64(p.BytesDone) / elapsed
 	// Ranges are pulled first and then compared, which takes about as long.
@@ -206,7 +218,6 @@ func (n *Node) estimate(p *admin.ChangeProgress, v *schema.View) error {
 	if share > 0.01 {
 		p.RemainingSeconds = elapsed * (1 - share) / share
 	}
-	return nil
 }
 
 // Recover makes survivors of a lost majority the only voters.

@@ -155,6 +155,7 @@ type State struct {
 	Held       int64  `json:"held"` // hints that it has to hand over before it leaves
 	Rows       uint64 `json:"rows"` // pulled in bulk for this change
 	Bytes      uint64 `json:"bytes"`
+	Stored     uint64 `json:"stored"` // bytes on its disk
 	// WaitsFor counts the ranges that are not done by the node they come from.
 	WaitsFor map[string]int `json:"waits_for,omitempty"`
 }
@@ -171,6 +172,9 @@ func (d *Driver) State() State {
 	}
 	if c := v.Ring.Change(); c != nil {
 		s.Rows, s.Bytes = d.filling.pulled(c.ID, d.sink.Progress())
+	}
+	if stats, err := d.env.Engine.Stats(nil); err == nil { // else it is not known: it serves estimates
+		s.Stored = stats.Bytes
 	}
 	return s
 }

@@ -28,6 +28,7 @@ type fakeCluster struct {
 	recovered     []admin.RecoverRequest
 	prepared      bool // a replace of the third is
 	done          bool // all that is asked for
+	survivors     []string
 }
 
 func newFakeCluster() *fakeCluster {
@@ -68,7 +69,7 @@ func (c *fakeCluster) Status() (admin.Status, error) {
 	}
 	if c.prepared {
 		s.Replacing = c.members[2].ID
-		s.Recoveries = []admin.Recovery{{Generation: 2, At: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), By: c.members[0].ID, Reason: "fire"}}
+		s.Recoveries = []admin.Recovery{{Generation: 2, At: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), By: c.members[0].ID, Reason: "fire", Survivors: c.survivors}}
 	}
 	return s, nil
 }
@@ -319,6 +320,23 @@ the others held; follow it:  dunlin layout status --watch
 	if len(f.recovered) != 1 || f.recovered[0].ClusterName != "flock" || f.recovered[0].Reason != "fire" || len(f.recovered[0].Survivors) != 2 ||
 		f.recovered[0].Survivors[1] != f.members[2].ID {
 		t.Errorf("asked for %v", f.recovered)
+	}
+}
+
+// TestRecoveredAlready: nothing is asked for twice.
+func TestRecoveredAlready(t *testing.T) {
+	f := newFakeCluster()
+	f.prepared = true
+	for _, m := range f.members[:2] {
+		f.survivors = append(f.survivors, m.ID)
+	}
+	out, loud, err := f.command(t, "recover --force --cluster flock --survivor 0f12f --survivor 0f125 --reason fire -o json")
+	if err != nil || len(f.recovered) > 0 || !strings.Contains(out, `"recovered": true`) || !strings.Contains(loud, "it was done already, at 2026-01-02") {
+		t.Errorf("%v; asked for %v\n%s%s", err, f.recovered, out, loud)
+	}
+	f.members[2].Voter = true // has joined since
+	if _, _, err := f.command(t, "recover --force --cluster flock --survivor 0f12f --survivor 0f125 --reason fire"); err != nil || len(f.recovered) != 1 {
+		t.Errorf("%v; asked for %v", err, f.recovered)
 	}
 }
 

@@ -102,6 +102,11 @@ func recoverCluster(ctx context.Context, loud io.Writer, c *client.Admin, opts r
 			result.Lost = append(result.Lost, m.ID)
 		}
 	}
+	if last := recovered(status, survivors); last != nil {
+		result.Recovered, result.Generation = true, last.Generation
+		fmt.Fprintf(loud, "There is nothing to do: it was done already, at %s (generation %d, %s).\n", text.Time(&last.At), last.Generation, last.Reason)
+		return result, nil
+	}
 	printRecovery(loud, status, survivors)
 	if !opts.force {
 		return result, &usageError{errors.New("recover: nothing was changed: repeat it with --force if the nodes above are lost for good")}
@@ -112,6 +117,24 @@ func recoverCluster(ctx context.Context, loud io.Writer, c *client.Admin, opts r
 	result.Recovered = true
 	fmt.Fprint(loud, "RECOVERED. Wipe the lost nodes before any of them is started again. The survivors fill up what\nthe others held; follow it:  dunlin layout status --watch\n")
 	return result, nil
+}
+
+// recovered finds the recovery that has left these survivors, and no other voters; nil if
+// there was none.
+func recovered(s admin.Status, survivors []string) *admin.Recovery {
+	if len(s.Recoveries) == 0 {
+		return nil
+	}
+	last := s.Recoveries[len(s.Recoveries)-1]
+	if !slices.Equal(slices.Sorted(slices.Values(survivors)), slices.Sorted(slices.Values(last.Survivors))) {
+		return nil
+	}
+	for _, m := range s.Members {
+		if m.Voter && !slices.Contains(survivors, m.ID) {
+			return nil
+		}
+	}
+	return &last
 }
 
 // printRecovery lists who stays and who is given up.
