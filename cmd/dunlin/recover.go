@@ -42,9 +42,10 @@ then they fill up what the others held, as far as any of them has it.
     LOST: stop them first, everywhere.
   - It CANNOT BE UNDONE.
 
-Ask one of the survivors (--admin). While a majority is alive it is refused: use "dunlin node remove" or "dunlin node
-replace". Reads and writes whose level can be met need no majority of members.
-Without --force it says what it would do, and does nothing.`,
+Ask one of the survivors (--admin). It is refused while a majority survives (use
+"dunlin node remove" or "dunlin node replace"), while a survivor does not answer, and
+while a node that would be given up is alive. Reads and writes whose level can be met
+need no majority of members. Without --force it says what it would do, and does nothing.`,
 		Example: `  dunlin recover --cluster dunlin --survivor 0f125b0b --reason "rack 2 burnt down"
   dunlin recover --force --cluster dunlin --survivor 0f125b0b --reason "rack 2 burnt down"`,
 		Args: cobra.NoArgs,
