@@ -161,7 +161,8 @@ type State struct {
 	Rows       uint64 `json:"rows"` // pulled in bulk for this change
 	Bytes      uint64 `json:"bytes"`
 	// Pace is how hard clients let this node work, up to 1.
-	Pace *float64 `json:"pace,omitempty"`
+	Pace   *float64 `json:"pace,omitempty"`
+	Stored uint64   `json:"stored"` // bytes on its disk
 	// WaitsFor counts the ranges that are not done by the node they come from.
 	WaitsFor map[string]int `json:"waits_for,omitempty"`
 }
@@ -179,6 +180,9 @@ func (d *Driver) State() State {
 	}
 	if c := v.Ring.Change(); c != nil {
 		s.Rows, s.Bytes = d.filling.pulled(c.ID, d.sink.Progress())
+	}
+	if stats, err := d.env.Engine.Stats(nil); err == nil { // else it is not known: it serves estimates
+		s.Stored = stats.Bytes
 	}
 	return s
 }

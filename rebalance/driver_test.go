@@ -76,6 +76,9 @@ func TestDisplacedIsDown(t *testing.T) {
 				t.Errorf("%q is missing in:\n%s", want, said)
 			}
 		}
+		if all := w.waiting(); len(all) != 1 {
+			t.Errorf("one node is down, told is %q", all)
+		}
 		delete(w.answers, nodeID(3))
 		delete(w.down, gone)
 		w.step()
