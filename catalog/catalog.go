@@ -29,10 +29,12 @@ type Meta interface {
 	Set(key string, value []byte) error
 }
 
-// Caller makes control calls: *transport.Transport. Both methods honour ctx.
+// Caller makes control calls by the node's transport.
 type Caller interface {
 	Control(ctx context.Context, address, kind string, body []byte) ([]byte, error)
 	Probe(ctx context.Context, address string) (transport.Hello, error)
+	// Where is the address of a member: where it was met last, or else its recorded one.
+	Where(m ring.Member) string
 }
 
 // Env is what a Catalog uses of the node around it. Every field is needed.
@@ -280,7 +282,9 @@ func (c *Catalog) Fact() Fact {
 
 // Hello is what this node says of itself to others.
 func (c *Catalog) Hello() transport.Hello {
-	h := transport.Hello{Node: c.self, Store: c.env.Store, Boot: c.env.Boot, Start: c.startID, Ceiling: c.env.Ceiling}
+	h := transport.Hello{
+		Node: c.self, Store: c.env.Store, Boot: c.env.Boot, Start: c.startID, Ceiling: c.env.Ceiling, Addresses: c.cfg.Addresses,
+	}
 	if d := c.Document(); d != nil {
 		h.Cluster, h.ClusterName, h.Generation = d.Cluster, d.Name, d.Generation
 	}

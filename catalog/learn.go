@@ -161,7 +161,7 @@ func (c *Catalog) pull(ctx context.Context, m ring.Member) (err error) {
 	}
 	call, cancel := context.WithTimeout(ctx, c.cfg.CallTimeout)
 	defer cancel()
-	text, err := c.env.Caller.Control(call, m.Internode, callPull, body)
+	text, err := c.control(call, m, callPull, body)
 	if typed := (*transport.ControlError)(nil); errors.As(err, &typed) {
 		c.refusedAs(cur, typed.Kind)
 	}
@@ -252,7 +252,7 @@ func (c *Catalog) tell(ctx context.Context, e *edition) {
 	}
 	for _, m := range all {
 		wg.Go(func() {
-			if _, err := c.env.Caller.Control(ctx, m.Internode, callLearn, e.raw); err != nil {
+			if _, err := c.control(ctx, m, callLearn, e.raw); err != nil {
 				c.log.Debug("a member was not told of the new catalog", "member", m.ID, "version", e.doc.Version, "error", err)
 			}
 		})

@@ -59,6 +59,7 @@ func (n *Node) start(ctx context.Context, g *group) error {
 	if n.hints != nil {
 		g.start("hints", n.hints.Run)
 	}
+	g.start("search", n.job(job{name: "search", every: searchEvery, step: (&searcher{n: n}).step}))
 	g.start("returns", n.job(job{name: "returns", every: returnsEvery, step: newReturns(n).step}))
 	if n.antientropy != nil {
 		g.start("antientropy", n.job(job{
@@ -117,7 +118,8 @@ func (n *Node) startGossip(g *group) error {
 	m, err := membership.New(n.cfg.membership(), membership.Env{
 		Self: n.Self(), Cluster: doc.Cluster, Key: doc.GossipKey, Network: n.env.Network,
 		OnFact: func(id ring.NodeID, f membership.Fact) {
-			n.catalog.LearnFact(id, catalog.Fact(f))
+			n.catalog.LearnFact(id, catalog.Fact{Version: f.Version, Generation: f.Generation, Hash: f.Hash})
+			n.transport.Heard(id, f.Internode)
 		},
 		Logger: n.log, Registerer: n.env.Registry,
 	})
