@@ -79,8 +79,12 @@ func (c *Catalog) AdvanceFloors(ctx context.Context, now time.Time) error {
 // the document: it was restarted with others. It can be reached meanwhile, since it
 // tells everybody that it meets.
 func (c *Catalog) runAddresses(ctx context.Context) {
+	select {
+	case <-c.entered:
+	case <-ctx.Done():
+	}
 	wait := backoff{}
-	for ctx.Err() == nil && c.current.Load() != nil {
+	for ctx.Err() == nil {
 		err := c.proposeAddresses(ctx)
 		if err == nil {
 			return

@@ -172,7 +172,7 @@ func (n *Node) openCatalog(caller catalog.Caller, ceiling hlc.Timestamp) error {
 	if err != nil {
 		return err
 	}
-	if n.catalog.View() == nil && !n.cfg.Bootstrap && len(n.cfg.Join) == 0 {
+	if n.catalog.View() == nil && !n.catalog.Rejoining() && !n.cfg.Bootstrap && len(n.cfg.Join) == 0 {
 		return fmt.Errorf("node: %s belongs to no cluster yet: start with --bootstrap to found one, or with --join HOST to enter one", n.cfg.DataDir)
 	}
 	return nil

@@ -88,12 +88,12 @@ func (n *Node) job(j job) func(context.Context) error {
 	return func(ctx context.Context) error { return runJob(ctx, j, n.metrics, n.log) }
 }
 
-// enter makes the node a member: a restart is one already.
+// enter makes the node a member: a restart is one already, unless it was only joining.
 func (n *Node) enter(ctx context.Context) error {
 	switch {
 	case n.View() != nil:
 		return nil
-	case n.cfg.Bootstrap:
+	case n.cfg.Bootstrap && !n.catalog.Rejoining():
 		return n.catalog.Bootstrap(ctx)
 	default:
 		return n.catalog.Join(ctx, n.seeds())
