@@ -1,6 +1,7 @@
 package rebalance
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -278,5 +279,59 @@ func TestOutline(t *testing.T) {
 	}
 	if token.Ranges*3 != o.Members[0].After+o.Members[1].After+o.Members[2].After+o.Members[3].After {
 		t.Error("ranges have too few replicas")
+	}
+}
+
+// TestDutiesOfManyDead: two nodes are removed at once. In a range of which one replica is
+// dead, whatever any replica that is left has is afterwards at two of three, as quorums
+// before have it at two: also where one that is alive is displaced along with the dead one.
+func TestDutiesOfManyDead(t *testing.T) {
+	const members, zones = 8, 4
+	zoned := func(i int) ring.Member {
+		m := member(i)
+		m.Zone = fmt.Sprint("z", i%zones)
+		return m
+	}
+	w := newWorld(t, 1, 0)
+	var joiners []ring.Member
+	for i := 1; i < members; i++ {
+		joiners = append(joiners, zoned(i))
+	}
+	start, err := ring.Bootstrap(zoned(0), 1).Join(2, joiners, w.schema.Placements())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for a := range members {
+		b := (a + 1) % members
+		w.layout, w.version = start, 2
+		w.announce(ring.Plan{Kind: "remove", Dead: []ring.NodeID{nodeID(a), nodeID(b)}})
+		w.next(func(l ring.Layout, v uint64) (ring.Layout, error) { return l.Assign(v, 0, w.schema.Placements()) })
+		all := transfers(w.view)
+		for i := range all {
+			if x := &all[i]; len(x.rest)+len(x.lost) == 2 {
+				x.checkTwice(t, w)
+			}
+		}
+	}
+}
+
+// checkTwice checks that two of the replicas of the target have what any of those of now has
+// that are alive.
+func (x *transfer) checkTwice(t *testing.T, w *world) {
+	t.Helper()
+	for _, m := range slices.Concat(x.rest, x.lost) {
+		source, has := w.view.Ring.Member(m).ID, 0
+		if slices.Contains(x.rest, m) {
+			has++
+		}
+		for _, g := range x.gained {
+			if slices.ContainsFunc(x.duties(w.view, g), func(d duty) bool { return d.peer == source }) {
+				has++
+			}
+		}
+		if has < 2 {
+			t.Errorf("range %d: %d replicas come for %d that is alive and one that is dead, and what %s has is at %d of them all",
+				x.id, len(x.gained), len(x.lost), source, has)
+		}
 	}
 }
