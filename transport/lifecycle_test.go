@@ -250,6 +250,37 @@ func TestSetPeers(t *testing.T) {
 	})
 }
 
+// TestRemovedPeerIsHeardNoMore: a node that is a member no more, and does not know it, has
+// a stream open to this one: nothing that comes on it is listened to any more.
+func TestRemovedPeerIsHeardNoMore(t *testing.T) {
+	cluster(t, func(x *fixture) {
+		a, b := x.add(1), x.add(2)
+		var removed atomic.Bool
+		b.env.Admit = func(Hello) error {
+			if removed.Load() {
+				return errors.New("it was removed")
+			}
+			return nil
+		}
+		x.run(a)
+		x.run(b)
+		a.SetPeers([]Peer{{id(2), address(2)}})
+		b.SetPeers([]Peer{{id(1), address(1)}})
+		synctest.Wait()
+		sink := newOutcomes(x.T)
+		a.Apply(id(2), group("row"), in(time.Second), sink, 1)
+		sink.expect(1, OK, 0)
+		removed.Store(true)
+		b.SetPeers(nil)
+		time.Sleep(time.Minute)
+		a.Apply(id(2), group("row"), in(time.Second), sink, 2)
+		synctest.Wait()
+		if h := sink.heard[2]; h.verdict.Code == OK {
+			x.Error("a group of a node that was removed a minute ago is applied")
+		}
+	})
+}
+
 func TestVersionsAndClocksTravel(t *testing.T) {
 	cluster(t, func(x *fixture) {
 		a, b := x.add(1), x.add(2)
