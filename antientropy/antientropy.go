@@ -74,6 +74,8 @@ type Env struct {
 	Call func(ctx context.Context, to ring.NodeID, kind string, body []byte) ([]byte, error)
 	// Alive reports whether a peer is worth a call; nil: always.
 	Alive func(ring.NodeID) bool
+	// Pace is which part of Config.HurryShare urgent work may have, up to 1; nil: all.
+	Pace func() float64
 	// OnCorrupt hears of a range of which something cannot be read; nil: nobody does.
 	OnCorrupt  func(id token.RangeID, err error)
 	Logger     *slog.Logger

@@ -18,7 +18,7 @@ type Config struct {
 	// Round is the least time between two comparisons of all roots with a peer.
 	Round time.Duration
 	// Share is the part of one core's time that Step takes at most; HurryShare while
-	// some ranges are urgent.
+	// some ranges are urgent and Env.Pace is 1.
 	Share, HurryShare float64
 	// PieceRows and PieceTime bound one walk through rows: of a step here, and of an
 	// answer to a peer.
@@ -44,7 +44,7 @@ func DefaultConfig() Config {
 	return Config{
 		Settle: 10 * time.Second, Deferrals: 30, Round: 10 * time.Second,
 		Share: 0.03, HurryShare: 0.25,
-		PieceRows: 10_000, PieceTime: 25 * time.Millisecond, AnswerBytes: 512 << 10, Serving: 2,
+		PieceRows: 10_000, PieceTime: 5 * time.Millisecond, AnswerBytes: 512 << 10, Serving: 2,
 		CallTimeout: 10 * time.Second, BackoffMin: time.Second, BackoffMax: time.Minute,
 		Persist: 30 * time.Second, Purge: purge.DefaultConfig(),
 	}

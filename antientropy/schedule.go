@@ -81,11 +81,18 @@ func (a *AntiEntropy) Step(ctx context.Context) (idle bool, err error) {
 	}
 	took, share := time.Since(now), a.cfg.Share
 	if a.plan.hurried(now) {
-		share = a.cfg.HurryShare
+		share = max(share, a.cfg.HurryShare*a.pace())
 	}
 	a.metrics.step.Observe(took.Seconds())
 	a.plan.notBefore = now.Add(min(time.Duration(float64(took)/share), a.cfg.BackoffMax))
 	return false, err
+}
+
+func (a *AntiEntropy) pace() float64 {
+	if a.env.Pace == nil {
+		return 1
+	}
+	return a.env.Pace()
 }
 
 // Pause is how long Config.Share wants Step to be left alone; 0: not at all. It is

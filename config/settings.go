@@ -135,6 +135,8 @@ func limitSettings() []setting {
 			field: func(c *Config) any { return &c.Node.Rebalance.BytesPerSecond }},
 		{key: "rebalance.give_up", kind: kindDuration, help: "After a node that joins has not answered for so long, its joining is aborted.",
 			field: func(c *Config) any { return &c.Node.Rebalance.GiveUp }},
+		{key: "rebalance.latency_percent", kind: kindInt, help: "How long the slowest hundredth of requests may take while data moves, in percent of what is\nusual: the move is as slow as that needs. 0: however long.",
+			field: func(c *Config) any { return &c.Node.Rebalance.LatencyPercent }},
 		{key: "clock.max_skew", kind: kindDuration, help: "How far a clock may be ahead of this node's: writes stamped beyond it are refused,\nand peers beyond it are not believed.",
 			field: func(c *Config) any { return &c.Node.Clock.MaxSkew }},
 		{key: "events.max_future", kind: kindDuration, help: "How far ahead an event's own time may lie.",

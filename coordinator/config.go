@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/dunlindb/dunlin/coordinator/pace"
 )
 
 // Config holds the coordinator's bounds and defaults.
@@ -28,6 +30,8 @@ type Config struct {
 	HedgeDelay, HedgeMin time.Duration
 	// ScanAhead is how many ranges a scan asks for at a time.
 	ScanAhead int
+	// Pace says how far work in the background may slow requests down.
+	Pace pace.Config
 	// DrainTimeout bounds the wait for open work when Run is stopped.
 	DrainTimeout time.Duration
 }
@@ -47,6 +51,7 @@ func DefaultConfig() Config {
 		HedgeDelay:     50 * time.Millisecond,
 		HedgeMin:       2 * time.Millisecond,
 		ScanAhead:      16,
+		Pace:           pace.DefaultConfig(),
 		DrainTimeout:   10 * time.Second,
 	}
 }
@@ -72,5 +77,5 @@ func (c Config) Validate() error {
 	positive("HedgeMin", int64(c.HedgeMin))
 	positive("ScanAhead", int64(c.ScanAhead))
 	positive("DrainTimeout", int64(c.DrainTimeout))
-	return errors.Join(errs...)
+	return errors.Join(append(errs, c.Pace.Validate())...)
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/dunlindb/dunlin/coordinator/admission"
 	"github.com/dunlindb/dunlin/coordinator/latency"
+	"github.com/dunlindb/dunlin/coordinator/pace"
 	"github.com/dunlindb/dunlin/hlc"
 	"github.com/dunlindb/dunlin/ring"
 	"github.com/dunlindb/dunlin/schema"
@@ -81,6 +82,7 @@ type Coordinator struct {
 	metrics   *metrics
 	admission *admission.Admission
 	latencies *latency.Memory
+	pacer     *pace.Pacer
 	writes    sync.Pool     // of *Write
 	sealing   chan struct{} // one slot: one first write at a time asks for the seal
 
@@ -99,10 +101,11 @@ func New(cfg Config, env Env) (*Coordinator, error) {
 		env:       env,
 		admission: admission.New(admission.Config{InFlightBytes: cfg.InFlightBytes, StragglerBytes: cfg.StragglerBytes, Reads: cfg.Reads}),
 		latencies: latency.New(cfg.HedgeDelay, cfg.HedgeMin),
+		pacer:     pace.New(cfg.Pace),
 		sealing:   make(chan struct{}, 1),
 	}
 	var err error
-	c.metrics, err = newMetrics(env.Registerer, c.admission)
+	c.metrics, err = newMetrics(env.Registerer, c.admission, c.pacer)
 	if err != nil {
 		return nil, fmt.Errorf("coordinator: register metrics: %w", err)
 	}
@@ -125,6 +128,13 @@ func (c *Coordinator) Run(ctx context.Context) error {
 			c.cfg.DrainTimeout, inFlight, straggling, reads)
 	}
 }
+
+// Pace is which part of its ordinary speed background work may have by Config.Pace; 0:
+// it is to rest, and to ask again soon.
+func (c *Coordinator) Pace() float64 { return c.pacer.Pace() }
+
+// KeepPace is to be called every Config.Pace.Window, with whether such work was on its way.
+func (c *Coordinator) KeepPace(busy bool) { c.pacer.Turn(busy) }
 
 // Clock returns the session token for an answer: a client that sends it with its
 // next request has that stamped above everything this node has seen.

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/dunlindb/dunlin/coordinator/admission"
+	"github.com/dunlindb/dunlin/coordinator/pace"
 	"github.com/dunlindb/dunlin/hlc"
 	"github.com/dunlindb/dunlin/transport"
 )
@@ -31,6 +32,7 @@ const levels = MaxCount + 3
 // once.
 type metrics struct {
 	duration    [ops][levels]prometheus.Observer
+	pacer       *pace.Pacer
 	errors      *prometheus.CounterVec
 	retries     *prometheus.CounterVec
 	hedges      *prometheus.CounterVec
@@ -48,8 +50,8 @@ type metrics struct {
 	repairsShed    prometheus.Counter
 }
 
-func newMetrics(r prometheus.Registerer, a *admission.Admission) (*metrics, error) {
-	m := &metrics{}
+func newMetrics(r prometheus.Registerer, a *admission.Admission, p *pace.Pacer) (*metrics, error) {
+	m := &metrics{pacer: p}
 	duration := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:                            "dunlin_coordinator_request_duration_seconds",
 		Help:                            "Time from accepting a request to answering it, by operation and level.",
@@ -86,6 +88,8 @@ func newMetrics(r prometheus.Registerer, a *admission.Admission) (*metrics, erro
 			_, _, n := a.Load()
 			return float64(n)
 		}),
+		gauge("slowest_hundredth_seconds", "What the slowest hundredth of reads and writes has taken at least, in the last two seconds that had enough of them.", p.Last),
+		gauge("slowest_hundredth_usual_seconds", "The same while no data moves: what rebalance.latency_percent is of.", p.Usual),
 	} {
 		if err := r.Register(c); err != nil {
 			return nil, err
@@ -140,6 +144,9 @@ func levelIndex(l Level) int {
 // observe records how long a request took.
 func (m *metrics) observe(o op, l Level, d time.Duration) {
 	m.duration[o][levelIndex(l)].Observe(d.Seconds())
+	if o != opScan {
+		m.pacer.Observe(d)
+	}
 }
 
 // failed counts an error, and returns it.

@@ -77,6 +77,9 @@ type Hints struct {
 type Rebalance struct {
 	GiveUp         time.Duration // after a node that joins has not answered for so long, its change is aborted
 	BytesPerSecond int64         // most that a node which takes ranges over is filled with
+	// LatencyPercent is how long the slowest hundredth of requests may take meanwhile, in
+	// percent of what is usual; 0: however long.
+	LatencyPercent int
 }
 
 // AntiEntropy is how hard replicas are kept equal in the background.
@@ -123,7 +126,7 @@ func DefaultConfig() Config {
 		Clock:   Clock{MaxSkew: 5 * time.Second},
 
 		Hints:       Hints{Enabled: true, MaxAge: 3 * time.Hour, TargetBytes: 2 << 30, TotalBytes: 8 << 30, ReplayRate: 16 << 20},
-		Rebalance:   Rebalance{GiveUp: 10 * time.Minute, BytesPerSecond: 64 << 20},
+		Rebalance:   Rebalance{GiveUp: 10 * time.Minute, BytesPerSecond: 64 << 20, LatencyPercent: 200},
 		AntiEntropy: AntiEntropy{Enabled: true, CPUPercent: 3, PurgeLag: 5 * time.Minute, PurgePace: 10 * time.Minute, ScrubPass: 7 * 24 * time.Hour},
 		Limits:      Limits{EventBytes: 1 << 20, ValueBytes: 1 << 20, KeyBytes: 1 << 10, EventsMaxFuture: time.Hour},
 		Timeouts:    Timeouts{Write: 5 * time.Second, Read: 10 * time.Second},
@@ -161,6 +164,9 @@ func (c Config) Validate() error {
 	}
 	if r := c.Rebalance.BytesPerSecond; r < 64<<10 || r > 1<<40 {
 		bad("rebalance.bytes_per_second", "is %d: give 64KiB to 1TiB", r)
+	}
+	if p := c.Rebalance.LatencyPercent; p != 0 && (p < 120 || p > 10_000) {
+		bad("rebalance.latency_percent", "is %d: give 120 to 10000, or 0 to move data however long requests take", p)
 	}
 	if c.JoinCount < 1 || c.JoinCount > 64 {
 		bad("join_count", "is %d: give 1 to 64", c.JoinCount)

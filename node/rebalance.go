@@ -26,13 +26,28 @@ func (n *Node) openRebalance() (err error) {
 	n.rebalance, err = rebalance.New(n.cfg.rebalance(), rebalance.Env{
 		Self: n.catalog.Self(), Replica: n.replica, Store: n.replica, Engine: n.engine, Meta: n.engine.Meta(), Clock: n.clock,
 		Catalog: n.catalog, Ask: n.transport.ControlTo, Alive: liveness{n}.Alive,
-		Verified: n.antientropy.VerifiedBy, Held: n.held,
+		Verified: n.antientropy.VerifiedBy, Held: n.held, Pace: func() float64 { return n.coordinator.Pace() },
 		Hurry: func(ids []token.RangeID, peer ring.NodeID) {
 			n.antientropy.Hurry(antientropy.Scope{Ranges: ids, Peer: peer})
 		},
 		Logger: n.log, Registerer: n.env.Registry,
 	})
 	return err
+}
+
+// keepPace tells the coordinator whether data moves.
+func (n *Node) keepPace(context.Context) (idle bool, err error) {
+	v := n.View()
+	n.coordinator.KeepPace(v != nil && v.Ring.Change() != nil)
+	return true, nil
+}
+
+// pace is how hard urgent work may go here.
+func (n *Node) pace() float64 {
+	if n.rebalance == nil {
+		return 1
+	}
+	return n.rebalance.Pace()
 }
 
 // held counts the hints that this node has to hand over before it may leave: those

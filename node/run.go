@@ -69,6 +69,7 @@ func (n *Node) start(ctx context.Context, g *group) error {
 		g.start("rebuild", n.job(job{name: "rebuild", every: rebuildEvery, step: n.rebuild.Step}))
 	}
 	if n.rebalance != nil {
+		g.start("pace", n.job(job{name: "pace", every: n.cfg.coordinator().Pace.Window, step: n.keepPace}))
 		g.start("rebalance", n.job(job{name: "rebalance", every: rebalanceEvery, step: n.rebalance.Step}))
 		g.start("fill", n.job(job{name: "fill", every: rebalanceEvery, step: n.rebalance.Fill}))
 	}

@@ -49,6 +49,7 @@ func (c Config) inFlightBytes() int64 {
 
 func (c Config) coordinator() coordinator.Config {
 	s := coordinator.DefaultConfig()
+	s.Pace.Factor = float64(c.Rebalance.LatencyPercent) / 100
 	s.WriteTimeout, s.ReadTimeout = c.Timeouts.Write, c.Timeouts.Read
 	s.InFlightBytes, s.StragglerBytes = c.inFlightBytes(), c.inFlightBytes()
 	s.RowBytes = c.rowBytes()

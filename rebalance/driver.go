@@ -64,6 +64,8 @@ type Env struct {
 	Hurry    func(ids []token.RangeID, peer ring.NodeID)
 	// Held counts the hints that this node has to hand over before it leaves.
 	Held func() int64
+	// Pace is which part of its ordinary speed work may have here, by what clients feel.
+	Pace func() float64
 
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
@@ -71,7 +73,7 @@ type Env struct {
 
 func (e *Env) validate() error {
 	if e.Self == (ring.NodeID{}) || e.Replica == nil || e.Catalog == nil || e.Ask == nil || e.Alive == nil || e.Verified == nil ||
-		e.Hurry == nil || e.Held == nil || e.Store == nil || e.Engine == nil || e.Meta == nil || e.Clock == nil || e.Logger == nil || e.Registerer == nil {
+		e.Hurry == nil || e.Held == nil || e.Pace == nil || e.Store == nil || e.Engine == nil || e.Meta == nil || e.Clock == nil || e.Logger == nil || e.Registerer == nil {
 		return errors.New("rebalance: every field of Env is needed")
 	}
 	return nil
@@ -86,6 +88,7 @@ type Driver struct {
 	source  *stream.Source
 	sink    *stream.Sink
 	filling filling
+	pace    pace
 
 	// These belong to Step.
 	phase   phase
@@ -119,10 +122,11 @@ func New(cfg Config, env Env) (*Driver, error) {
 		return nil, err
 	}
 	d := &Driver{cfg: cfg, env: env, metrics: newMetrics(env.Registerer), dead: map[ring.NodeID]time.Time{}}
+	d.pace.set(1)
 	var err, failed error
 	d.source, err = stream.NewSource(cfg.Stream, stream.SourceEnv{Self: env.Self, Replica: env.Store, Engine: env.Engine, Registerer: env.Registerer})
 	d.sink, failed = stream.NewSink(cfg.Stream, stream.SinkEnv{
-		Self: env.Self, Replica: env.Store, Meta: env.Meta, Caller: caller{env.Ask}, Clock: env.Clock, Logger: env.Logger, Registerer: env.Registerer,
+		Self: env.Self, Replica: env.Store, Meta: env.Meta, Caller: caller{env.Ask}, Clock: env.Clock, Pace: d.Pace, Logger: env.Logger, Registerer: env.Registerer,
 	})
 	return d, errors.Join(err, failed)
 }
@@ -155,6 +159,8 @@ type State struct {
 	Held       int64  `json:"held"` // hints that it has to hand over before it leaves
 	Rows       uint64 `json:"rows"` // pulled in bulk for this change
 	Bytes      uint64 `json:"bytes"`
+	// Pace is how hard clients let this node work, up to 1.
+	Pace *float64 `json:"pace,omitempty"`
 	// WaitsFor counts the ranges that are not done by the node they come from.
 	WaitsFor map[string]int `json:"waits_for,omitempty"`
 }
@@ -165,7 +171,8 @@ func (d *Driver) State() State {
 	if v == nil {
 		return State{}
 	}
-	s := State{Generation: v.Generation, Version: v.Version, Held: d.env.Held(), WaitsFor: map[string]int{}}
+	pace := d.env.Pace()
+	s := State{Generation: v.Generation, Version: v.Version, Held: d.env.Held(), Pace: &pace, WaitsFor: map[string]int{}}
 	for _, open := range d.open(v, &s) {
 		s.WaitsFor[open.peer.String()]++
 	}
@@ -239,7 +246,7 @@ func (d *Driver) Step(ctx context.Context) (idle bool, err error) {
 		clear(d.dead)
 		d.begin(d.since)
 	}
-	d.takeOver(v)
+	d.heed(ctx, d.takeOver(v))
 	if !d.drives(v) {
 		return true, nil
 	}
@@ -247,14 +254,16 @@ func (d *Driver) Step(ctx context.Context) (idle bool, err error) {
 }
 
 // takeOver has what this node lacks compared with those that have it, once it is
-// filled as far as that could be done in bulk.
-func (d *Driver) takeOver(v *schema.View) {
+// filled as far as that could be done in bulk, and returns who these are.
+func (d *Driver) takeOver(v *schema.View) (sources map[ring.NodeID]bool) {
 	var s State
 	missing := map[ring.NodeID][]token.RangeID{}
+	sources = map[ring.NodeID]bool{}
 	if time.Since(d.hurried) >= d.cfg.HurryEvery {
 		d.hurried, d.asked = time.Now(), map[duty]bool{}
 	}
 	for _, one := range d.open(v, &s) {
+		sources[one.peer] = true
 		filled := one.keeps || d.filling.begun(stream.Target{Keyspace: one.keyspace, Range: one.id, Change: v.Ring.Change().ID})
 		if filled && !d.asked[one] {
 			d.asked[one] = true
@@ -266,6 +275,7 @@ func (d *Driver) takeOver(v *schema.View) {
 	for peer, ids := range missing {
 		d.env.Hurry(ids, peer)
 	}
+	return sources
 }
 
 // drives reports whether this node drives: the live voter with the smallest id that

@@ -335,3 +335,30 @@ func (x *transfer) checkTwice(t *testing.T, w *world) {
 		}
 	}
 }
+
+// TestPace: a node that takes ranges over works no harder than its own clients let it,
+// and those of the nodes that it takes them from.
+func TestPace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 4, 3)
+		w.announce(ring.Plan{Kind: "decommission", Leave: []ring.NodeID{nodeID(2)}})
+		w.next(func(l ring.Layout, v uint64) (ring.Layout, error) { return l.Assign(v, 0, w.schema.Placements()) })
+		half, none := 0.5, 0.0
+		for _, c := range []struct {
+			here   float64
+			source *float64 // nil: it does not tell
+			want   float64
+		}{{1, nil, 1}, {0.3, nil, 0.3}, {1, &half, 0.5}, {0.3, &half, 0.3}, {1, &none, 0}} {
+			w.pace = c.here
+			w.answers[nodeID(2)] = State{Pace: c.source}
+			w.answers[nodeID(1)] = State{Pace: &none} // nothing comes from there
+			if w.step(); w.d.Pace() != c.want {
+				t.Errorf("pace %g here, %v there: %g", c.here, c.source, w.d.Pace())
+			}
+		}
+		w.down[nodeID(2)] = true
+		if w.step(); w.d.Pace() != 1 {
+			t.Errorf("a source that is down holds work back to %g", w.d.Pace())
+		}
+	})
+}

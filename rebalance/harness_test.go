@@ -49,13 +49,14 @@ type world struct {
 	advanced []ring.Phase
 	aborted  int
 	held     int64
+	pace     float64
 }
 
 // newWorld is a cluster of so many members with three replicas, seen by member self.
 func newWorld(t *testing.T, members, self int) *world {
 	t.Helper()
 	w := &world{
-		t: t, schema: schema.Builtin(3, "dc1"), version: 2, down: map[ring.NodeID]bool{}, answers: map[ring.NodeID]State{}, hurried: map[ring.NodeID]int{},
+		t: t, schema: schema.Builtin(3, "dc1"), version: 2, down: map[ring.NodeID]bool{}, answers: map[ring.NodeID]State{}, hurried: map[ring.NodeID]int{}, pace: 1,
 		verified: func(token.RangeID, ring.NodeID) bool { return false },
 	}
 	w.layout = ring.Bootstrap(member(0), 1)
@@ -86,7 +87,7 @@ func newWorld(t *testing.T, members, self int) *world {
 		Alive:    func(id ring.NodeID) bool { return !w.down[id] },
 		Verified: func(_ *schema.View, _ string, id token.RangeID, peer ring.NodeID) bool { return w.verified(id, peer) },
 		Hurry:    func(ids []token.RangeID, peer ring.NodeID) { w.hurried[peer] += len(ids) },
-		Held:     func() int64 { return w.held }, Logger: logger, Registerer: registry,
+		Held:     func() int64 { return w.held }, Pace: func() float64 { return w.pace }, Logger: logger, Registerer: registry,
 	})
 	if err != nil {
 		t.Fatal(err)

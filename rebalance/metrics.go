@@ -7,6 +7,7 @@ import (
 
 type metrics struct {
 	duties, done prometheus.Gauge
+	pace         prometheus.Gauge
 	steps        *prometheus.CounterVec
 	aborts       prometheus.Counter
 	cleaned      prometheus.Counter
@@ -19,6 +20,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	return &metrics{
 		duties: f.NewGauge(prometheus.GaugeOpts{Name: "dunlin_rebalance_ranges", Help: "Ranges, by source, that this node has to take over in the change on its way."}),
 		done:   f.NewGauge(prometheus.GaugeOpts{Name: "dunlin_rebalance_complete_ranges", Help: "Of these, the ones that are complete here."}),
+		pace:   f.NewGauge(prometheus.GaugeOpts{Name: "dunlin_rebalance_pace_ratio", Help: "Which part of its ordinary speed this node's work for a change may have, so that clients' requests keep within rebalance.latency_percent."}),
 		steps: f.NewCounterVec(prometheus.CounterOpts{Name: "dunlin_rebalance_steps_total",
 			Help: "Phases that this node has taken a change to, as its driver."}, []string{"phase"}),
 		aborts:   f.NewCounter(prometheus.CounterOpts{Name: "dunlin_rebalance_aborts_total", Help: "Changes that were aborted because a node that joined did not answer."}),

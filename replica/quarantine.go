@@ -171,21 +171,8 @@ func (r *Replica) Wipe(ctx context.Context, id token.RangeID, now hlc.Timestamp)
 // removeLeaves removes leaves of a range, readable or not. What it returns keeps
 // those as empty that are not written meanwhile.
 func (r *Replica) removeLeaves(ctx context.Context, id token.RangeID, leaves []record.Leaf) (cuts []record.LeafCut, err error) {
-	// First on disk: whatever happens from now on, no leaf's record is right.
-	err = r.stage(ctx, r.engine.CommitterOf(id), func(b *storage.Batch, m *marks) {
-		for _, l := range leaves {
-			m.touch(b, m.set(leafGroup{l.Table, l.Space, l.Window}), l.Range)
-		}
-	})
-	if err != nil {
+	if cuts, err = r.disownLeaves(ctx, id, leaves, nil); err != nil {
 		return nil, err
-	}
-	for _, l := range leaves {
-		ticket, err := r.CutLeaf(ctx, l)
-		if err != nil {
-			return nil, err
-		}
-		cuts = append(cuts, record.LeafCut{Leaf: l, Ticket: ticket})
 	}
 	for range wipeTries {
 		if err = r.cutLeaves(ctx, leaves); !errors.Is(err, storage.ErrCorrupt) {
@@ -196,6 +183,26 @@ func (r *Replica) removeLeaves(ctx context.Context, id token.RangeID, leaves []r
 		}
 	}
 	return nil, err
+}
+
+// disownLeaves records that what is known of leaves of a range is not right any more,
+// and does whatever else is to be in the same batch. What it returns keeps those as
+// empty that are not written meanwhile.
+func (r *Replica) disownLeaves(ctx context.Context, id token.RangeID, leaves []record.Leaf, also func(*storage.Batch, record.Leaf)) (cuts []record.LeafCut, err error) {
+	err = r.stage(ctx, r.engine.CommitterOf(id), func(b *storage.Batch, m *marks) {
+		for _, l := range leaves {
+			m.touch(b, m.set(leafGroup{l.Table, l.Space, l.Window}), l.Range)
+			if also != nil {
+				also(b, l)
+			}
+		}
+	})
+	for i := 0; i < len(leaves) && err == nil; i++ {
+		cut := record.LeafCut{Leaf: leaves[i]}
+		cut.Ticket, err = r.CutLeaf(ctx, cut.Leaf)
+		cuts = append(cuts, cut)
+	}
+	return cuts, err
 }
 
 // cutLeaves removes leaves, between two batches of every committer.

@@ -139,8 +139,10 @@ func (r *Replica) takeOverKeyspace(ctx context.Context, v *schema.View, keyspace
 	return r.engine.Meta().Set(tenurePrefix+keyspace, next.encode())
 }
 
-// empty removes what is stored of a range of a keyspace, and reports whether there
-// was anything.
+// empty removes what is stored of a range of a keyspace, which nobody writes to
+// meanwhile, and reports whether there was anything. It stages deletions as any write:
+// cutting the range out of the tables would flush what is in memory, with all
+// committers at rest, once for each range.
 func (r *Replica) empty(ctx context.Context, v *schema.View, placement int, id token.RangeID) (found bool, err error) {
 	states, err := r.Leaves(ctx, id)
 	if err != nil {
@@ -155,7 +157,7 @@ func (r *Replica) empty(ctx context.Context, v *schema.View, placement int, id t
 	if len(leaves) == 0 {
 		return false, nil
 	}
-	cuts, err := r.removeLeaves(ctx, id, leaves)
+	cuts, err := r.disownLeaves(ctx, id, leaves, func(b *storage.Batch, l record.Leaf) { b.DeleteRange(l.Bounds()) })
 	if err == nil {
 		_, err = r.KeepLeaves(ctx, cuts)
 	}

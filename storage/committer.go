@@ -33,22 +33,23 @@ type Batch struct {
 // Merge adds a fragment to a key.
 func (b *Batch) Merge(key, value []byte) {
 	b.windows.note(key)
-	if err := b.b.Merge(key, value, nil); err != nil && b.failed == nil {
-		b.failed = err // of a batch in memory: only when it is too large
-	}
+	b.keep(b.b.Merge(key, value, nil))
 }
 
 // Set replaces the value of a key: below all tables (table id 0), where replicas
 // keep what must be committed with rows, or of a row in Rewrite.
-func (b *Batch) Set(key, value []byte) {
-	if err := b.b.Set(key, value, nil); err != nil && b.failed == nil {
-		b.failed = err
-	}
-}
+func (b *Batch) Set(key, value []byte) { b.keep(b.b.Set(key, value, nil)) }
 
 // Delete removes a key, of those that Set may replace.
-func (b *Batch) Delete(key []byte) {
-	if err := b.b.Delete(key, nil); err != nil && b.failed == nil {
+func (b *Batch) Delete(key []byte) { b.keep(b.b.Delete(key, nil)) }
+
+// DeleteRange removes all keys from lower up to upper, exclusive, that nobody writes to
+// meanwhile: a fragment that came later would stay without what it was to be merged with.
+func (b *Batch) DeleteRange(lower, upper []byte) { b.keep(b.b.DeleteRange(lower, upper, nil)) }
+
+// keep remembers the first error: of a batch in memory, only that it is too large.
+func (b *Batch) keep(err error) {
+	if b.failed == nil {
 		b.failed = err
 	}
 }

@@ -2,6 +2,7 @@ package stream
 
 import (
 	"fmt"
+	"runtime"
 	"time"
 )
 
@@ -17,6 +18,9 @@ type Config struct {
 	Filling int
 	// BytesPerSecond bounds what all targets together are filled with.
 	BytesPerSecond int
+	// Rest is for how many times as long as a page has taken its target rests, at full
+	// pace.
+	Rest float64
 	// PersistPages is after how many pages the position is persisted.
 	PersistPages int
 	// Tries is how many times in a row one page may fail for reasons that pass.
@@ -27,10 +31,11 @@ type Config struct {
 	CallTimeout time.Duration
 }
 
-// DefaultConfig fills with at most 64 MiB a second, and about one core.
+// DefaultConfig fills with at most 64 MiB a second, and as many targets at once as half
+// of the cores.
 func DefaultConfig() Config {
 	return Config{
-		PageBytes: 1 << 20, PageRows: 50_000, Serving: 2, Filling: 2, BytesPerSecond: 64 << 20, PersistPages: 16,
+		PageBytes: 256 << 10, PageRows: 10_000, Serving: 2, Filling: max(1, runtime.GOMAXPROCS(0)/2), BytesPerSecond: 64 << 20, Rest: 1, PersistPages: 16,
 		Tries: 8, PauseMin: 50 * time.Millisecond, PauseMax: 5 * time.Second, CallTimeout: 15 * time.Second,
 	}
 }
@@ -49,6 +54,8 @@ func (c Config) Validate() error {
 		}
 	}
 	switch {
+	case c.Rest < 0 || c.Rest > 100:
+		return fmt.Errorf("stream: Rest is %g: give 0 to 100", c.Rest)
 	case c.PauseMin <= 0 || c.PauseMax < c.PauseMin:
 		return fmt.Errorf("stream: PauseMin is %s and PauseMax %s: give more than 0, and no less", c.PauseMin, c.PauseMax)
 	case c.CallTimeout <= 0:

@@ -407,7 +407,7 @@ func (w *busyWriter) Apply(from ring.NodeID, g transport.Group, deadline time.Ti
 // its context, and one target has one Fill.
 func TestRateAndCancel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPair(t, func(c *Config) { c.PageBytes, c.BytesPerSecond = 400, 1000 })
+		p := newPair(t, func(c *Config) { c.PageBytes, c.BytesPerSecond, c.Filling = 400, 1000, 2 })
 		target := p.target(t)
 		p.load(t, target)
 		sink := p.nodes[1].sink

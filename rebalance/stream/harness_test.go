@@ -162,7 +162,7 @@ func (p *pair) open(tb testing.TB, n *node) {
 	clock.Raise(hlc.FromTime(time.Now().Add(1e6 * time.Hour)))
 	n.sink, err = NewSink(p.cfg, SinkEnv{
 		Self: nodeID(n.number), Replica: n.Replica, Meta: n.engine.Meta(), Clock: clock, Logger: logger, Registerer: registry,
-		Caller: caller{p, n.number},
+		Caller: caller{p, n.number}, Pace: func() float64 { return 1 },
 	})
 	if err != nil {
 		tb.Fatal(err)

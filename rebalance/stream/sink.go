@@ -38,18 +38,21 @@ type Clock interface {
 
 // SinkEnv is what a Sink uses of the node around it. Every field is needed.
 type SinkEnv struct {
-	Self       ring.NodeID
-	Replica    Writer
-	Meta       *storage.Meta
-	Caller     Caller
-	Clock      Clock
+	Self    ring.NodeID
+	Replica Writer
+	Meta    *storage.Meta
+	Caller  Caller
+	Clock   Clock
+	// Pace is which part of its ordinary speed filling may have, up to 1; 0: it is to
+	// rest, and to ask again soon.
+	Pace       func() float64
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 }
 
 func (e *SinkEnv) validate() error {
-	if e.Self == (ring.NodeID{}) || e.Replica == nil || e.Meta == nil || e.Caller == nil || e.Clock == nil {
-		return errors.New("stream: SinkEnv.Self, Replica, Meta, Caller and Clock are needed")
+	if e.Self == (ring.NodeID{}) || e.Replica == nil || e.Meta == nil || e.Caller == nil || e.Clock == nil || e.Pace == nil {
+		return errors.New("stream: SinkEnv.Self, Replica, Meta, Caller, Clock and Pace are needed")
 	}
 	if e.Logger == nil || e.Registerer == nil {
 		return errors.New("stream: SinkEnv.Logger and Registerer are needed")
@@ -83,9 +86,8 @@ func NewSink(cfg Config, env SinkEnv) (*Sink, error) {
 // fill is a target that is being filled. It belongs to its Fill.
 type fill struct {
 	Progress
-	saved  uint64        // Pages that is persisted
-	failed int           // tries in a row
-	took   time.Duration // for the last page
+	saved  uint64 // Pages that is persisted
+	failed int    // tries in a row
 }
 
 // Fill pulls what a peer holds of a target, from where an earlier Fill of the same
@@ -106,7 +108,7 @@ func (s *Sink) Fill(ctx context.Context, from ring.NodeID, t Target) error {
 	s.metrics.filling.Inc()
 	defer s.metrics.filling.Dec()
 	for err == nil && !f.Done {
-		if err = s.page(ctx, f); err != nil {
+		if err = s.paced(ctx, f); err != nil {
 			err = s.again(ctx, f, err)
 		} else if f.failed = 0; f.Pages-f.saved >= uint64(s.cfg.PersistPages) {
 			err = s.persist(f)
@@ -172,11 +174,14 @@ func (s *Sink) again(ctx context.Context, f *fill, err error) error {
 	return nil
 }
 
-// page pulls and stores the next page, after a rest as long as the one before has
-// taken: on busy machines pages take longer, and so filling gives way.
-func (s *Sink) page(ctx context.Context, f *fill) error {
-	if err := pause(ctx, min(f.took, s.cfg.PauseMax)); err != nil {
-		return err
+// paced pulls and stores the next page when the rate and the pace allow it, and rests
+// afterwards, the longer the longer that has taken and the smaller the pace is. A slot
+// rests after the last page of a range too, since a range may be one page.
+func (s *Sink) paced(ctx context.Context, f *fill) error {
+	for s.env.Pace() == 0 {
+		if err := pause(ctx, s.cfg.PauseMin); err != nil {
+			return err
+		}
 	}
 	waited, err := s.limit.wait(ctx)
 	s.metrics.waited.Add(waited.Seconds())
@@ -184,7 +189,16 @@ func (s *Sink) page(ctx context.Context, f *fill) error {
 		return err
 	}
 	began := time.Now()
-	defer func() { f.took = time.Since(began) }()
+	if err := s.page(ctx, f); err != nil {
+		return err
+	}
+	rest := s.cfg.Rest * float64(time.Since(began)) / max(s.env.Pace(), 0.01)
+	_ = pause(ctx, min(time.Duration(rest), s.cfg.PauseMax)) // the page counts all the same
+	return nil
+}
+
+// page pulls and stores the next page.
+func (s *Sink) page(ctx context.Context, f *fill) error {
 	v, q, err := s.request(f)
 	if err != nil {
 		return err
