@@ -33,7 +33,8 @@ var testShape = record.Shape{Table: testTable, Clustering: []record.Component{{K
 
 func node(i int) ring.NodeID { return ring.NodeID{byte(i)} }
 
-// viewOf is a catalog version with some members, and the table unless dropped.
+// viewOf is a catalog version with some members, and the table unless dropped. Hints of
+// any version are younger than its layout.
 func viewOf(tb testing.TB, version uint64, factor int, dropped bool, members ...int) *schema.View {
 	tb.Helper()
 	s := schema.Builtin(factor, "dc1")
@@ -56,10 +57,10 @@ func viewOf(tb testing.TB, version uint64, factor int, dropped bool, members ...
 			Zone: "z1", Datacenter: "dc1", State: ring.Normal, Voter: true,
 		})
 	}
-	layout := ring.Bootstrap(all[0], version)
+	layout := ring.Bootstrap(all[0], 1)
 	if len(all) > 1 {
 		var err error
-		if layout, err = layout.Join(version, all[1:], s.Placements()); err != nil {
+		if layout, err = layout.Join(1, all[1:], s.Placements()); err != nil {
 			tb.Fatal(err)
 		}
 	}

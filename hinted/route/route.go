@@ -19,7 +19,7 @@ type Parcel struct {
 
 // Routed says where the rows of a hint go.
 type Routed struct {
-	Lost    int         // rows that go nowhere: plain, and the target does not hold their range
+	Lost    int         // rows that go nowhere: plain, and their range has moved
 	Marks   *form.Marks // of them
 	Dropped int         // rows whose table is gone
 	Early   bool        // a table is not known, and the view is older than the hint
@@ -56,7 +56,7 @@ func New(v *schema.View, target ring.NodeID, all bool) *Router {
 // Route finds out who gets a hint's rows, and appends what they get to parcels. A
 // hint that goes to its target as a whole is passed on as it is.
 func (r *Router) Route(h *form.Hint, parcels []Parcel) ([]Parcel, Routed) {
-	if r.whole(h.Entries) {
+	if r.whole(h) {
 		return append(parcels, Parcel{r.target, h.Entries, h.Count}), Routed{}
 	}
 	var out Routed
@@ -74,7 +74,7 @@ func (r *Router) Route(h *form.Hint, parcels []Parcel) ([]Parcel, Routed) {
 		case table == nil:
 			out.Dropped++
 			out.Early = out.Early || r.view.Version < h.Version
-		case r.holds(table, id):
+		case r.holds(table, id, h.Version):
 			r.add(setID{own: true}, key, value)
 		case !r.all:
 			if out.Marks == nil {
@@ -98,18 +98,18 @@ func (r *Router) Route(h *form.Hint, parcels []Parcel) ([]Parcel, Routed) {
 	return parcels, out
 }
 
-// whole reports whether the target holds the ranges of all rows.
-func (r *Router) whole(entries []byte) bool {
+// whole reports whether the target can be given all rows.
+func (r *Router) whole(h *form.Hint) bool {
 	if !r.member {
 		return false
 	}
-	for rest := entries; len(rest) > 0; {
+	for rest := h.Entries; len(rest) > 0; {
 		key, _, next, err := record.NextEntry(rest)
 		if err != nil {
 			return false
 		}
 		table, id, ok := r.locate(key)
-		if !ok || table == nil || !r.holds(table, id) {
+		if !ok || table == nil || !r.holds(table, id, h.Version) {
 			return false
 		}
 		rest = next
@@ -124,11 +124,19 @@ func (r *Router) locate(key []byte) (table *schema.TableView, id token.RangeID, 
 	return r.view.Table(number), t.Range(), ok
 }
 
-// holds reports whether the target can be given a row alone. While its range moves
-// away from it, that may be after its content was taken over.
-func (r *Router) holds(table *schema.TableView, id token.RangeID) bool {
-	return r.member && r.view.Ring.Holds(table.Placement, id, r.index) &&
-		!(r.all && r.view.Ring.Outgoing(table.Placement, id, r.index))
+// holds reports whether the target can be given a row alone that was hinted by a
+// version of the catalog. While the range of a counted one moves away from it, that may
+// be after its content was taken over. A plain one holds nothing back from being purged
+// where its range was since: it goes no further than the group itself would, which
+// replicas refuse once the range has changed.
+func (r *Router) holds(table *schema.TableView, id token.RangeID, version uint64) bool {
+	if !r.member || !r.view.Ring.Holds(table.Placement, id, r.index) {
+		return false
+	}
+	if r.all {
+		return !r.view.Ring.Outgoing(table.Placement, id, r.index)
+	}
+	return version >= r.view.Ring.ChangedAt(id)
 }
 
 // add puts a row to those that go to a set.
