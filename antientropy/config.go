@@ -44,7 +44,7 @@ func DefaultConfig() Config {
 	return Config{
 		Settle: 10 * time.Second, Deferrals: 30, Round: 10 * time.Second,
 		Share: 0.03, HurryShare: 0.25,
-		PieceRows: 10_000, PieceTime: 5 * time.Millisecond, AnswerBytes: 512 << 10, Serving: 2,
+		PieceRows: 10_000, PieceTime: 2 * time.Millisecond, AnswerBytes: 512 << 10, Serving: 2,
 		CallTimeout: 10 * time.Second, BackoffMin: time.Second, BackoffMax: time.Minute,
 		Persist: 30 * time.Second, Purge: purge.DefaultConfig(),
 	}

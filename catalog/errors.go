@@ -24,6 +24,9 @@ type (
 // already; Propose then succeeds without proposing.
 var ErrUnchanged = document.ErrUnchanged
 
+// ErrUnderway is the ErrUnchanged of what the change on its way brings about.
+var ErrUnderway = document.ErrUnderway
+
 // ErrNoCatalog: this node is not a member of a cluster yet.
 var ErrNoCatalog = errors.New("catalog: this node is not a member of a cluster yet")
 
@@ -38,6 +41,9 @@ type NoMajorityError struct {
 // Error says how many voters answered of how many.
 func (e *NoMajorityError) Error() string {
 	text := fmt.Sprintf("catalog: a change needs %d of %d voters, the last try reached %d", e.Need, e.Voters, e.Alive)
+	if e.Alive < e.Need {
+		text += " (start the others again; if most are lost for good: dunlin recover)"
+	}
 	if e.Cause != nil {
 		text += ": " + e.Cause.Error()
 	}

@@ -3,6 +3,7 @@ package coordinator
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/dunlindb/dunlin/coordinator/latency"
 	"github.com/dunlindb/dunlin/coordinator/page"
@@ -46,7 +47,11 @@ func (c *Coordinator) newReader(ctx context.Context, view *schema.View, req *Rea
 	if err != nil {
 		return nil, err
 	}
-	candidates := c.nearest(view, view.Ring.Replicas(req.Table.Placement, tok.Range()))
+	members := view.Ring.Replicas(req.Table.Placement, tok.Range())
+	if leaving := view.Ring.Leaving(req.Table.Placement, tok.Range()); need > 1 && len(leaving) > 0 {
+		members, need = slices.Concat(members, leaving), need+len(leaving)
+	}
+	candidates := c.nearest(view, members)
 	n := len(candidates)
 	if n < need {
 		return nil, &UnavailableError{Need: need, Alive: n}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/dunlindb/dunlin/ring"
 )
@@ -163,8 +162,8 @@ func (d Document) Announce(p ring.Plan) (Document, error) {
 
 // announce begins a change of the layout.
 func (d Document) announce(p ring.Plan) (Document, error) {
-	if !d.Sealed {
-		return d, Conflictf("there is no data yet, so nothing can be moved: nodes join by starting them, and the cluster can be started anew")
+	if err := d.HasData(); err != nil {
+		return d, err
 	}
 	next, err := d.Layout.Announce(d.Version+1, p)
 	if err != nil {
@@ -215,8 +214,12 @@ func (d *Document) Finish() error {
 		return err
 	}
 	for _, m := range d.Layout.Members {
-		if _, stays := next.Index(m.ID); !stays {
-			d.Removed = append(d.Removed, Removed{ID: m.ID, Kind: kind, Version: d.Version + 1})
+		if _, stays := next.Index(m.ID); stays {
+			continue
+		}
+		d.Removed = append(d.Removed, Removed{ID: m.ID, Kind: kind, Version: d.Version + 1})
+		if d.Replacing != nil && *d.Replacing == m.ID { // it was removed instead
+			d.Replacing = nil
 		}
 	}
 	for i := range d.Schema.Keyspaces {
@@ -226,9 +229,15 @@ func (d *Document) Finish() error {
 	return nil
 }
 
-// Recovered is the document after a recovery, but for what names it.
-func (d Document) Recovered(survivors []ring.NodeID, by ring.NodeID, reason string, now time.Time) (Document, error) {
-	if voters, left := d.voters(survivors); 2*left > voters {
+// Recovered is the document after a recovery, but for what names it; ErrUnchanged if that
+// was the last one, and all voters since are its survivors. alive tells whether a member
+// is: those that are given up must not be.
+func (d Document) Recovered(r Recovery, alive func(ring.NodeID) bool) (Document, error) {
+	voters, left := d.voters(r.Survivors)
+	if n := len(d.Recoveries); n > 0 && voters == left && slices.Equal(d.Recoveries[n-1].Survivors, r.Survivors) {
+		return d, ErrUnchanged
+	}
+	if 2*left > voters {
 		return d, Conflictf("%d of %d voters survive, which is a majority: nothing has to be forced", left, voters)
 	}
 	d = d.Clone()
@@ -243,17 +252,21 @@ func (d Document) Recovered(survivors []ring.NodeID, by ring.NodeID, reason stri
 			return d, err
 		}
 	}
-	if !slices.Contains(survivors, by) {
-		return d, Conflictf("this node %s is not among the survivors: ask one that is", by)
+	if !slices.Contains(r.Survivors, r.By) {
+		return d, Conflictf("this node %s is not among the survivors: ask one that is", r.By)
 	}
 	var lost []ring.NodeID
 	for i, m := range d.Layout.Members {
-		d.Layout.Members[i].Voter = slices.Contains(survivors, m.ID)
-		if !d.Layout.Members[i].Voter {
+		d.Layout.Members[i].Voter = slices.Contains(r.Survivors, m.ID)
+		switch {
+		case d.Layout.Members[i].Voter:
+		case alive(m.ID):
+			return d, Conflictf("node %s is alive, and would be given up for lost: name it as a survivor, or stop it first", m.ID)
+		default:
 			lost = append(lost, m.ID)
 		}
 	}
-	for _, id := range survivors {
+	for _, id := range r.Survivors {
 		if _, ok := d.Member(id); !ok {
 			return d, Conflictf("survivor %s is no member", id)
 		}
@@ -266,7 +279,8 @@ func (d Document) Recovered(survivors []ring.NodeID, by ring.NodeID, reason stri
 	for rng := range d.Layout.ChangedAt { // whoever served by the generation before is refused everywhere
 		d.Layout.ChangedAt[rng] = version
 	}
-	d.Recoveries = append(d.Recoveries, Recovery{Generation: d.Generation + 1, At: now.UTC(), By: by, Survivors: survivors, Reason: reason})
+	r.Generation = d.Generation + 1
+	d.Recoveries = append(d.Recoveries, r)
 	return d, nil
 }
 
