@@ -17,7 +17,8 @@
 // harmless: every apply is idempotent. Plain rows whose range has changed replicas
 // since they were kept are dropped, even if the target holds it (again): what deletes
 // them may have been purged meanwhile, which counted hints hold back. Counted rows
-// whose range the target has lost go to all replicas that the range has now.
+// whose range the target has lost, or whose target a change has given up, go to all
+// replicas that the range has now and that are waited for.
 //
 // Invariants:
 //   - A counted hint whose sink heard OK is on disk until every replica that has to

@@ -37,6 +37,12 @@ func node(i int) ring.NodeID { return ring.NodeID{byte(i)} }
 // any version are younger than its layout.
 func viewOf(tb testing.TB, version uint64, factor int, dropped bool, members ...int) *schema.View {
 	tb.Helper()
+	return changedView(tb, version, factor, dropped, members)
+}
+
+// changedView is viewOf after steps of a change of the layout.
+func changedView(tb testing.TB, version uint64, factor int, dropped bool, members []int, steps ...func(ring.Layout, []ring.Placement) (ring.Layout, error)) *schema.View {
+	tb.Helper()
 	s := schema.Builtin(factor, "dc1")
 	if !dropped {
 		s.Tables = append(s.Tables, schema.Table{
@@ -61,6 +67,12 @@ func viewOf(tb testing.TB, version uint64, factor int, dropped bool, members ...
 	if len(all) > 1 {
 		var err error
 		if layout, err = layout.Join(1, all[1:], s.Placements()); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	for _, step := range steps {
+		var err error
+		if layout, err = step(layout, s.Placements()); err != nil {
 			tb.Fatal(err)
 		}
 	}
