@@ -65,7 +65,7 @@ func (a *AntiEntropy) pull(ctx context.Context, from ring.NodeID, v *schema.View
 	if err != nil {
 		return got, err
 	}
-	groups, err := answer.Groups(m.Leaf, hashSet(m.Hashes))
+	groups, err := answer.Groups(m.Leaf, m.Wanted())
 	if err != nil {
 		return got, err
 	}

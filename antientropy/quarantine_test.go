@@ -42,3 +42,48 @@ func TestVerifiedWithWhatIsNotWhole(t *testing.T) {
 		}
 	})
 }
+
+// TestFilledAgain: replicas that have dropped a range fill it, from each other too. What
+// they have taken meanwhile reaches the others; who is whole counts nothing as verified
+// with them.
+func TestFilledAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 3, nil)
+		whole, dropped := c.nodes[0], c.nodes[1:]
+		id := token.Of([]byte("p1")).Range()
+		whole.apply(t, put(t, "p1", 1, time.Now().UnixMicro(), "from before"))
+		now := hlc.FromTime(time.Now())
+		for i, n := range dropped {
+			n.Quarantine(id, fmt.Errorf("a block: %w", storage.ErrCorrupt))
+			if err := n.Wipe(t.Context(), id, now); err != nil {
+				t.Fatal(err)
+			}
+			n.apply(t, put(t, "p1", 2+i, time.Now().UnixMicro(), "since then"))
+			n.ae.Hurry(Scope{Ranges: []token.RangeID{id}})
+		}
+		whole.ae.Hurry(Scope{})
+		c.run(t, 5*time.Minute)
+		for _, n := range dropped {
+			for _, other := range c.nodes {
+				if other != n && n.ae.Verified(schema.BuiltinKeyspace, id, nodeID(other.number)) <= now {
+					t.Errorf("node %d is not filled from node %d", n.number, other.number)
+				}
+			}
+			if whole.ae.Verified(schema.BuiltinKeyspace, id, nodeID(n.number)) > 0 {
+				t.Errorf("the whole one has verified something with node %d", n.number)
+			}
+		}
+		c.checkEqual(t)
+		for _, n := range dropped {
+			if err := n.Release(id); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c.run(t, 5*time.Minute)
+		for _, n := range dropped {
+			if whole.ae.Verified(schema.BuiltinKeyspace, id, nodeID(n.number)) == 0 {
+				t.Errorf("nothing is verified with node %d, which is whole again", n.number)
+			}
+		}
+	})
+}

@@ -371,3 +371,59 @@ func TestPace(t *testing.T) {
 		}
 	})
 }
+
+// TestQuarantine: what is in quarantine where it comes from, or where it has come to,
+// holds a change up, and the report says at which node and what can be done.
+func TestQuarantine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 3, 0)
+		w.announce(joins(3))
+		w.step()
+		w.reached(ring.Announced)
+		var id token.RangeID // one that the joiner takes from this node
+		all := transfers(w.view)
+		for i := range all {
+			if me, _ := w.view.Ring.Index(nodeID(0)); slices.Contains(all[i].outgoing(), me) {
+				id = all[i].id
+				break
+			}
+		}
+		w.damaged = map[token.RangeID]bool{id: true}
+		w.step()
+		w.reached(ring.Announced, ring.Streaming) // it was verified before
+		late := w.whole(nodeID(3))
+		late.Done, late.WaitsFor = late.Done-1, map[string]int{nodeID(0).String(): 1}
+		w.answers[nodeID(3)] = late
+		w.step()
+		w.reached(ring.Announced, ring.Streaming)
+		if said := w.waiting(); len(said) != 1 || !strings.Contains(said[0], nodeID(0).String()+" has 1 ranges that move in quarantine") {
+			t.Errorf("told is %q", said)
+		}
+		w.damaged = nil
+		if said := w.waiting(); len(said) != 0 {
+			t.Errorf("told is %q, when the range is whole again", said)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 4, 3)
+		w.announce(ring.Plan{Kind: "decommission", Leave: []ring.NodeID{nodeID(2)}})
+		w.next(func(l ring.Layout, v uint64) (ring.Layout, error) { return l.Assign(v, 0, w.schema.Placements()) })
+		w.verified = func(token.RangeID, ring.NodeID) bool { return true }
+		before := w.d.State()
+		if before.Duties == 0 || before.Done != before.Duties || before.Quarantined != 0 {
+			t.Fatalf("%+v", before)
+		}
+		me, _ := w.view.Ring.Index(nodeID(3))
+		all := transfers(w.view)
+		for i := range all {
+			if slices.Contains(all[i].gained, me) {
+				w.damaged = map[token.RangeID]bool{all[i].id: true}
+				break
+			}
+		}
+		after := w.d.State()
+		if after.Done != before.Done-1 || after.WaitsFor[nodeID(3).String()] != 1 || after.Quarantined != 1 {
+			t.Errorf("a range that has rotted since: %+v", after)
+		}
+	})
+}
