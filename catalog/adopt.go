@@ -31,6 +31,9 @@ func (c *Catalog) adopt(ctx context.Context, raw []byte) error {
 			return c.agree(cur, next)
 		}
 	}
+	if cur == nil && c.was.above(next.doc.Generation, next.doc.Version) {
+		return fmt.Errorf("catalog: version %d is older than what this node has joined by", next.doc.Version)
+	}
 	if _, ok := next.doc.Member(c.self); !ok {
 		return c.leave(next)
 	}
@@ -43,6 +46,9 @@ func (c *Catalog) adopt(ctx context.Context, raw []byte) error {
 		return fmt.Errorf("catalog: adopt version %d: %w", next.doc.Version, err)
 	}
 	c.current.Store(next)
+	if cur == nil {
+		close(c.entered)
+	}
 	c.metrics.adoptions.Inc()
 	c.metrics.serve(next)
 	c.log.Info("catalog adopted", "version", next.doc.Version, "generation", next.doc.Generation,

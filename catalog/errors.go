@@ -80,7 +80,7 @@ func (e *ForeignError) Error() string {
 const (
 	kindGone    = "gone"
 	kindRefused = "refused"
-	kindUnknown = "unknown" // to those who ask: it is no member
+	kindUnknown = "unknown" // to those who ask: they are no members, and may never have been
 	kindInvalid = "invalid"
 	kindMember  = "not_a_member"
 	kindFailed  = "failed"
@@ -104,7 +104,7 @@ func crossing(err error) error {
 		return err
 	case errors.As(err, &gone):
 		kind = kindGone
-	case errors.As(err, &refused) && refused.Reason == "unknown":
+	case errors.As(err, &refused) && (refused.Reason == "unknown" || refused.Reason == "generation"):
 		kind = kindUnknown
 	case errors.As(err, &refused), errors.As(err, &foreign):
 		kind = kindRefused

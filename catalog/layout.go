@@ -169,8 +169,9 @@ func (c *Catalog) Recover(ctx context.Context, survivors []ring.NodeID, reason s
 			continue
 		}
 		m, _ := cur.doc.Member(id)
-		if h, err := c.env.Caller.Probe(ctx, m.Internode); err != nil || h.Node != id {
-			return document.Conflictf("survivor %s does not answer at %s: all of them have to (%v)", id, m.Internode, err)
+		at := c.env.Caller.Where(m)
+		if h, err := c.env.Caller.Probe(ctx, at); err != nil || h.Node != id {
+			return document.Conflictf("survivor %s does not answer at %s: all of them have to (%v)", id, at, err)
 		}
 	}
 	c.log.Warn("RECOVERY: a majority is given up for lost", "generation", d.Generation, "survivors", survivors, "reason", reason)
@@ -180,7 +181,7 @@ func (c *Catalog) Recover(ctx context.Context, survivors []ring.NodeID, reason s
 	var errs []error
 	for _, id := range survivors {
 		if m, _ := cur.doc.Member(id); id != c.self {
-			if _, err := c.env.Caller.Control(ctx, m.Internode, callRecover, raw); err != nil {
+			if _, err := c.control(ctx, m, callRecover, raw); err != nil {
 				errs = append(errs, fmt.Errorf("survivor %s learns of it later: %w", id, err))
 			}
 		}

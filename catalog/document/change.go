@@ -23,16 +23,8 @@ const (
 // WithMember is the change of a join, of so many nodes in one step: those that follow
 // join the change that the first has announced. 0 is 1.
 func WithMember(d Document, joiner ring.Member, together int) (Document, error) {
-	if m, ok := d.Member(joiner.ID); ok {
-		if m.Addresses == joiner.Addresses {
-			return d, ErrUnchanged
-		}
-		if err := CheckFree(&d, joiner); err != nil {
-			return d, err
-		}
-		var err error
-		d.Layout, err = d.Layout.WithAddresses(joiner.ID, joiner.Addresses)
-		return d, err
+	if _, ok := d.Member(joiner.ID); ok {
+		return d, ErrUnchanged
 	}
 	if err := CheckFree(&d, joiner); err != nil {
 		return d, err

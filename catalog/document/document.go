@@ -109,6 +109,13 @@ func (d *Document) Member(id ring.NodeID) (ring.Member, bool) {
 	return d.Layout.Members[i], true
 }
 
+// OnlyJoins reports whether a member is joining and nothing counts yet that it holds: it
+// may be dropped as if it had never come.
+func (d *Document) OnlyJoins(id ring.NodeID) bool {
+	m, ok := d.Member(id)
+	return ok && m.State == ring.Joining && d.Layout.Change.Phase != ring.Flipped
+}
+
 func (d *Document) validate() error {
 	switch {
 	case d.Format < 1:
