@@ -185,7 +185,7 @@ func (n *Node) openTransport(handler transport.Handler) error {
 	}
 	n.transport, err = transport.New(n.cfg.transport(), transport.Env{
 		Self: n.catalog.Self(), Listener: listener, Dial: n.env.Network.Dial, Handler: handler,
-		Admit: n.catalog.Admit, Hello: n.catalog.Hello, Clock: n.clock,
+		Admit: n.admit, Hello: n.catalog.Hello, Clock: n.clock,
 		CatalogVersion: n.catalog.Version, OnPeerVersion: n.catalog.Learn,
 		Rand: n.env.random(3), Logger: n.log, Registerer: n.env.Registry,
 	})
@@ -255,7 +255,7 @@ func (n *Node) adopt(v *schema.View) error {
 func (n *Node) setPeers(v *schema.View) {
 	var peers []transport.Peer
 	for i := range v.Ring.Members() {
-		if m := v.Ring.Member(uint16(i)); m.ID != n.catalog.Self() {
+		if m := v.Ring.Member(uint16(i)); m.ID != n.catalog.Self() && isPeer(v, m.ID) {
 			peers = append(peers, transport.Peer{ID: m.ID, Address: m.Internode})
 		}
 	}
@@ -265,6 +265,26 @@ func (n *Node) setPeers(v *schema.View) {
 		f := n.catalog.Fact()
 		m.SetFact(membership.Fact{Version: f.Version, Generation: f.Generation, Hash: f.Hash, Internode: n.cfg.catalog().Addresses.Internode})
 	}
+}
+
+// isPeer reports whether requests are exchanged with a node: a member that was not given
+// up by a recovery, which is for good.
+func isPeer(v *schema.View, id ring.NodeID) bool {
+	i, member := v.Ring.Index(id)
+	return member && (v.Ring.Member(i).State != ring.Dead || v.Ring.Member(i).Voter)
+}
+
+// admit decides whether a stream with a node is wanted. The catalog goes on to decide by
+// the version before while this node begins to serve by the next and tells transport of
+// its peers: who is none any more must not come back in between.
+func (n *Node) admit(h transport.Hello) error {
+	if err := n.catalog.Admit(h); err != nil {
+		return err
+	}
+	if v := n.replica.View(); v != nil && !isPeer(v, h.Node) {
+		return fmt.Errorf("node %s is no member by version %d of the catalog", h.Node, v.Version)
+	}
+	return nil
 }
 
 func (n *Node) gossip() *membership.Membership {
