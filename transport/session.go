@@ -143,8 +143,8 @@ func (s *session) receive(stream stream) error {
 		if err := stream.RecvMsg(&m); err != nil {
 			return err
 		}
-		s.t.metrics.receivedBytes.Add(float64(len(*m.buf)))
-		f := wire.NewReceived(m.buf, s.t.pool, &s.pinned)
+		s.t.metrics.receivedBytes.Add(float64(len(*m.Buf)))
+		f := wire.NewReceived(m.Buf, s.t.pool, &s.pinned)
 		var h wire.Header
 		var err error
 		h, items, err = wire.Decode(f.Bytes(), wire.Kind.IsRequest, items)
