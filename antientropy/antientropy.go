@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/dunlindb/dunlin/antientropy/filling"
 	"github.com/dunlindb/dunlin/antientropy/ledger"
 	"github.com/dunlindb/dunlin/antientropy/purge"
 	"github.com/dunlindb/dunlin/antientropy/tree"
@@ -108,7 +109,7 @@ type AntiEntropy struct {
 	ledger  *ledger.Ledger
 	walks   sync.Pool     // of *tree.Walker
 	serving chan struct{} // slots of answers that read rows
-	served  *served
+	served  *filling.Keeper
 	wake    chan struct{} // one slot
 
 	plan schedule // belongs to Step
@@ -139,7 +140,7 @@ func New(cfg Config, env Env) (*AntiEntropy, error) {
 		cfg: cfg, env: env, metrics: newMetrics(env.Registerer),
 		serving: make(chan struct{}, cfg.Serving), wake: make(chan struct{}, 1),
 		busy: map[pair]struct{}{}, pulled: map[uint32]pulled{},
-		served: newServed(cfg.Serving), ledger: ledger.New(env.Engine.Meta()),
+		served: filling.New(cfg.Serving), ledger: ledger.New(env.Engine.Meta()),
 	}
 	a.plan.peers, a.plan.hash.corrupt = map[ring.NodeID]*peer{}, map[record.Leaf]struct{}{}
 	var err error

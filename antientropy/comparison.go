@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/dunlindb/dunlin/antientropy/filling"
 	"github.com/dunlindb/dunlin/antientropy/message"
 	"github.com/dunlindb/dunlin/antientropy/tree"
 	"github.com/dunlindb/dunlin/hlc"
@@ -37,7 +38,7 @@ type comparison struct {
 	head message.LeafHead
 
 	stage   stage
-	filling filling
+	filling filling.Filling
 	chosen  tree.Chosen
 
 	after, through  []byte // the part that was listed
@@ -65,11 +66,11 @@ func (c *comparison) advance(ctx context.Context) (done bool, err error) {
 }
 
 func (c *comparison) fill() error {
-	if err := c.a.fill(&c.filling); err != nil || !c.filling.done {
+	if err := c.filling.Step(c.a.walk); err != nil || !c.filling.Done {
 		return err
 	}
 	c.chosen, c.stage = tree.Chosen{Buckets: []uint32{0}}, descended
-	if c.filling.buckets.Keys <= fewKeys {
+	if c.filling.Buckets.Keys <= fewKeys {
 		c.listAll()
 	}
 	return nil
@@ -97,7 +98,7 @@ func (c *comparison) descend(ctx context.Context) error {
 	}
 	next := tree.Chosen{Level: c.chosen.Level + 1}
 	for i, b := range c.chosen.Buckets {
-		for j, ours := range c.filling.buckets.Children(b, c.chosen.Level) {
+		for j, ours := range c.filling.Buckets.Children(b, c.chosen.Level) {
 			if ours != theirs.Sums[i*tree.Fan+j] {
 				next.Buckets = append(next.Buckets, b*tree.Fan+uint32(j))
 			}
@@ -107,7 +108,7 @@ func (c *comparison) descend(ctx context.Context) error {
 	switch {
 	case len(next.Buckets) == 0:
 		c.stage = compared
-	case tree.DeepEnough(max(theirs.Keys, c.filling.buckets.Keys), next.Level):
+	case tree.DeepEnough(max(theirs.Keys, c.filling.Buckets.Keys), next.Level):
 		c.stage = listed
 	}
 	return nil

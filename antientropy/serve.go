@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/dunlindb/dunlin/antientropy/filling"
 	"github.com/dunlindb/dunlin/antientropy/message"
 	"github.com/dunlindb/dunlin/antientropy/share"
 	"github.com/dunlindb/dunlin/antientropy/tree"
@@ -217,25 +218,25 @@ func (a *AntiEntropy) serveBuckets(from ring.NodeID, body []byte) ([]byte, error
 	if len(m.Chosen.Buckets)*tree.Fan*8 > 1<<20 {
 		return nil, refusal(reasonMessage, "%d buckets at once", len(m.Chosen.Buckets))
 	}
-	s := a.served.take(servedKey{from, m.Session, m.Leaf})
+	s := a.served.Take(filling.Key{Peer: from, Session: m.Session, Leaf: m.Leaf})
 	if s != nil {
-		s.form = m.Form()
+		s.Form = m.Form()
 	}
 	if s == nil {
 		return nil, refusal(reasonBusy, "too many leaves are being compared")
 	}
-	if err := a.fill(&s.filling); err != nil {
-		a.served.give(s, false)
+	if err := s.Step(a.walk); err != nil {
+		a.served.Give(s, false)
 		return nil, err
 	}
-	answer := message.BucketsAnswer{Reading: !s.done, Keys: s.buckets.Keys}
-	if s.done {
+	answer := message.BucketsAnswer{Reading: !s.Done, Keys: s.Buckets.Keys}
+	if s.Done {
 		for _, b := range m.Chosen.Buckets {
-			sums := s.buckets.Children(b, m.Chosen.Level)
+			sums := s.Buckets.Children(b, m.Chosen.Level)
 			answer.Sums = append(answer.Sums, sums[:]...)
 		}
 	}
-	a.served.give(s, true)
+	a.served.Give(s, true)
 	return answer.Encode(), nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/dunlindb/dunlin/antientropy/filling"
 	"github.com/dunlindb/dunlin/antientropy/message"
 	"github.com/dunlindb/dunlin/antientropy/share"
 	"github.com/dunlindb/dunlin/antientropy/tree"
@@ -62,9 +63,9 @@ func (s *session) open(l record.Leaf) {
 	s.current = &comparison{
 		a: s.a, view: s.view, peer: s.peer.id, born: s.born.at,
 		head:    message.LeafHead{Epoch: share.Epoch(s.view), Target: s.target, Session: uint64(s.born.at), Point: s.point, Leaf: l, Filling: s.filling},
-		filling: filling{leaf: l, buckets: s.buckets},
+		filling: filling.Filling{Leaf: l, Buckets: s.buckets},
 	}
-	s.current.filling.form = s.current.head.Form()
+	s.current.filling.Form = s.current.head.Form()
 }
 
 // close adds what a comparison repaired.

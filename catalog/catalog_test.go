@@ -259,6 +259,37 @@ func TestAddressesOfOthers(t *testing.T) {
 	})
 }
 
+// TestVotersElsewhere: no voter is where it is recorded, but their transports have found them.
+// They agree on where they are.
+func TestVotersElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFabric(t, 9)
+		nodes := f.cluster(3)
+		defer func() { stopAll(nodes) }()
+		met, addresses, found := map[ring.NodeID]string{}, map[string]*node{}, []string{}
+		for i, n := range nodes {
+			found = append(found, nodes[(i+1)%3].address)
+			met[n.catalog.Self()] = found[i]
+			addresses[found[i]] = n
+			n.crash()
+		}
+		f.set(func() { f.nodes = addresses })
+		for i, n := range nodes {
+			n.address, n.met = found[i], met
+		}
+		for _, n := range nodes {
+			n.start()
+		}
+		time.Sleep(time.Minute)
+		f.settle(nodes)
+		for _, m := range nodes[0].catalog.Document().Layout.Members {
+			if m.Internode != met[m.ID] {
+				t.Errorf("a node is recorded at %s, and is at %s", m.Internode, met[m.ID])
+			}
+		}
+	})
+}
+
 func TestJoinIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFabric(t, 6)

@@ -122,13 +122,13 @@ func (n *node) open() (*Catalog, error) {
 	if n.config != nil {
 		n.config(&cfg)
 	}
-	n.boot++
 	n.ceiling += 1000
 	var seed uint64
-	n.f.set(func() { seed = n.f.rand.Uint64() })
+	n.f.set(func() { n.boot++; seed = n.f.rand.Uint64() })
 	entropy := rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8), byte(seed >> 16), byte(seed >> 24)})
+	run := &run{n, n.boot}
 	return Open(cfg, Env{
-		Meta: n.meta, Caller: n, Store: n.store, Boot: n.boot, Ceiling: n.ceiling,
+		Meta: run, Caller: run, Store: n.store, Boot: n.boot, Ceiling: n.ceiling,
 		Entropy: entropy, Rand: rand.New(rand.NewPCG(seed, 2)),
 		OnAdopt: func(v *schema.View) error {
 			if n.adopt != nil {
@@ -191,8 +191,38 @@ func (f *fabric) at(address string) *Catalog {
 
 var errLost = errors.New("no answer")
 
+// run is one start of a node: what a crashed one goes on to do reaches nobody, and no disk.
+type run struct {
+	*node
+	number uint64
+}
+
+var errCrashed = errors.New("this start of the node has crashed")
+
+func (r *run) over() bool {
+	r.f.mu.Lock()
+	defer r.f.mu.Unlock()
+	return r.number != r.boot
+}
+
+// Get reads the node's disk.
+func (r *run) Get(key string) ([]byte, bool, error) { return r.meta.Get(key) }
+
+// Set writes it.
+func (r *run) Set(key string, value []byte) error {
+	time.Sleep(time.Millisecond) // a disk takes its time
+	if r.over() {
+		return errCrashed
+	}
+	return r.meta.Set(key, value)
+}
+
 // call carries a call to an address and its answer back.
-func (n *node) call(ctx context.Context, address, kind string, serve func(*Catalog, transport.Hello) error) error {
+func (r *run) call(ctx context.Context, address, kind string, serve func(*Catalog, transport.Hello) error) error {
+	n := r.node
+	if r.over() {
+		return errCrashed
+	}
 	if !n.f.travel(ctx, n.address, address, kind) {
 		<-ctx.Done()
 		return errLost
@@ -204,7 +234,7 @@ func (n *node) call(ctx context.Context, address, kind string, serve func(*Catal
 	h := from.Hello()
 	h.Version = from.Version()
 	err := serve(to, h)
-	if !n.f.travel(ctx, address, n.address, kind) {
+	if !n.f.travel(ctx, address, n.address, kind) || n.f.at(address) != to || r.over() {
 		<-ctx.Done()
 		return errLost
 	}
@@ -212,8 +242,8 @@ func (n *node) call(ctx context.Context, address, kind string, serve func(*Catal
 }
 
 // Control is the transport's.
-func (n *node) Control(ctx context.Context, address, kind string, body []byte) (answer []byte, err error) {
-	err = n.call(ctx, address, kind, func(to *Catalog, h transport.Hello) error {
+func (r *run) Control(ctx context.Context, address, kind string, body []byte) (answer []byte, err error) {
+	err = r.call(ctx, address, kind, func(to *Catalog, h transport.Hello) error {
 		theirs := to.Hello().Cluster
 		if h.Cluster != uuid.Nil && theirs != uuid.Nil && h.Cluster != theirs {
 			return errors.New("another cluster")
@@ -225,8 +255,8 @@ func (n *node) Control(ctx context.Context, address, kind string, body []byte) (
 }
 
 // Probe is the transport's.
-func (n *node) Probe(ctx context.Context, address string) (h transport.Hello, err error) {
-	err = n.call(ctx, address, "hello", func(to *Catalog, _ transport.Hello) error {
+func (r *run) Probe(ctx context.Context, address string) (h transport.Hello, err error) {
+	err = r.call(ctx, address, "hello", func(to *Catalog, _ transport.Hello) error {
 		h = to.Hello()
 		return nil
 	})
@@ -234,8 +264,8 @@ func (n *node) Probe(ctx context.Context, address string) (h transport.Hello, er
 }
 
 // Where is the transport's.
-func (n *node) Where(m ring.Member) string {
-	if at := n.met[m.ID]; at != "" {
+func (r *run) Where(m ring.Member) string {
+	if at := r.met[m.ID]; at != "" {
 		return at
 	}
 	return m.Internode
@@ -257,7 +287,6 @@ func (m *memory) Get(key string) ([]byte, bool, error) {
 }
 
 func (m *memory) Set(key string, value []byte) error {
-	time.Sleep(time.Millisecond) // a disk takes its time
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.fail[key]; err != nil {

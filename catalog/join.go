@@ -160,7 +160,7 @@ func (c *Catalog) handleJoin(ctx context.Context, from transport.Hello, body []b
 	if err := c.identify(ctx, joiner); err != nil {
 		return nil, err
 	}
-	if err := c.checkReplaced(ctx, cur.doc, joiner); err != nil {
+	if err := c.checkReplaced(ctx, cur.doc); err != nil {
 		return nil, err
 	}
 	start := time.Now()
@@ -210,14 +210,14 @@ func (c *Catalog) checkJoiner(cur *edition, from transport.Hello, joiner ring.Me
 }
 
 // checkReplaced refuses a joiner that would take the ranges of a node that is back.
-func (c *Catalog) checkReplaced(ctx context.Context, d *Document, joiner ring.Member) error {
-	if _, member := d.Member(joiner.ID); member || d.Replacing == nil {
+func (c *Catalog) checkReplaced(ctx context.Context, d *Document) error {
+	if d.Replacing == nil {
 		return nil
 	}
 	dead, _ := d.Member(*d.Replacing)
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.CallTimeout)
 	defer cancel()
-	if h, err := c.env.Caller.Probe(ctx, dead.Internode); err != nil || h.Node != *d.Replacing {
+	if h, err := c.env.Caller.Probe(ctx, c.env.Caller.Where(dead)); err != nil || h.Node != *d.Replacing {
 		return nil
 	}
 	return document.Conflictf("node %s is to be replaced by the next node that joins, but it is alive: stop it, or take that back (dunlin layout abort)", d.Replacing)

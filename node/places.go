@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/dunlindb/dunlin/membership"
@@ -35,10 +34,9 @@ func (s *searcher) step(ctx context.Context) (idle bool, err error) {
 		s.gossip = peers
 		g.SetPeers(peers)
 	}
-	for _, p := range n.transport.Status() {
-		if !p.Connected {
-			n.ask(ctx, append(n.seeds(), n.deserted(v)...))
-			break
+	if slices.ContainsFunc(n.transport.Status(), func(p transport.PeerStatus) bool { return !p.Connected }) {
+		if err := n.catalog.Join(ctx, append(n.seeds(), n.deserted(v)...)); err != nil {
+			n.log.Debug("strangers were met in search of members", "error", err)
 		}
 	}
 	return true, nil
@@ -57,21 +55,6 @@ func (n *Node) deserted(v *schema.View) (all []string) {
 		}
 	}
 	return all
-}
-
-// ask says hello at some addresses.
-func (n *Node) ask(ctx context.Context, addresses []string) {
-	ctx, cancel := context.WithTimeout(ctx, searchEvery)
-	defer cancel()
-	var all sync.WaitGroup
-	for _, address := range addresses {
-		all.Go(func() {
-			if _, err := n.transport.Probe(ctx, address); err != nil {
-				n.log.Debug("nobody found", "address", address, "error", err)
-			}
-		})
-	}
-	all.Wait()
 }
 
 // gossipPeers are the members that gossip is to be in touch with: where they have said

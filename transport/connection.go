@@ -14,6 +14,7 @@ import (
 
 	"github.com/dunlindb/dunlin/hlc"
 	"github.com/dunlindb/dunlin/ring"
+	"github.com/dunlindb/dunlin/transport/rpc"
 	"github.com/dunlindb/dunlin/transport/wire"
 )
 
@@ -27,7 +28,7 @@ type stream interface {
 func (p *peer) run(ctx context.Context) {
 	defer func() {
 		if cc, open := p.calls.Close(); open {
-			cc.close()
+			cc.Close()
 		}
 	}()
 	failures := 0
@@ -88,9 +89,9 @@ func (p *peer) connect(parent context.Context, place string) (admitted bool, err
 	if err != nil {
 		return false, err
 	}
-	defer cc.close()
-	desc := exchangeStream(nil)
-	s, err := cc.NewStream(ctx, &desc, exchangeMethod)
+	defer cc.Close()
+	desc := rpc.ExchangeStream(nil)
+	s, err := cc.NewStream(ctx, &desc, rpc.ExchangeMethod)
 	if err != nil {
 		return false, endOf(ctx, err)
 	}
@@ -181,9 +182,9 @@ func (p *peer) receive(s stream, version uint64) error {
 		if err := s.RecvMsg(&m); err != nil {
 			return err
 		}
-		p.t.metrics.receivedBytes.Add(float64(len(*m.buf)))
-		err := d.handle(*m.buf)
-		p.t.pool.Put(m.buf)
+		p.t.metrics.receivedBytes.Add(float64(len(*m.Buf)))
+		err := d.handle(*m.Buf)
+		p.t.pool.Put(m.Buf)
 		if err != nil {
 			p.t.metrics.refusedFrames.Inc()
 			return fmt.Errorf("frame of %s refused: %w", p.ID, err)
@@ -255,7 +256,7 @@ func (t *Transport) sendFrame(s stream, f wire.Frame) error {
 		Version:  t.env.CatalogVersion(),
 	})
 	t.metrics.sentBytes.Add(float64(len(*f.Buf)))
-	return s.SendMsg(&message{buf: f.Buf})
+	return s.SendMsg(&message{Buf: f.Buf})
 }
 
 // observe takes in what a frame's header says of its sender. version is the

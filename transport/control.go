@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/dunlindb/dunlin/ring"
+	"github.com/dunlindb/dunlin/transport/rpc"
 	"github.com/dunlindb/dunlin/transport/wire"
 )
 
@@ -46,7 +47,7 @@ func (t *Transport) ControlTo(ctx context.Context, to ring.NodeID, kind string, 
 	}
 	_, answer, err := t.call(ctx, cc, place, kind, body, to)
 	if failed := (*Error)(nil); errors.As(err, &failed) && p.calls.Forget(cc) {
-		cc.close()
+		cc.Close()
 	}
 	return answer, err
 }
@@ -63,7 +64,7 @@ func (t *Transport) control(ctx context.Context, address, kind string, body []by
 	if err != nil {
 		return Hello{}, nil, fmt.Errorf("transport: control %s at %s: %w", kind, address, err)
 	}
-	defer cc.close()
+	defer cc.Close()
 	return t.call(ctx, cc, address, kind, body, ring.NodeID{})
 }
 
@@ -82,11 +83,11 @@ func (t *Transport) call(ctx context.Context, cc *connection, address, kind stri
 	defer cancel()
 	in := wire.AppendControlRequest(make([]byte, 0, 8+len(hello)+len(kind)+len(body)), hello, kind, body)
 	var out message
-	if err := cc.Invoke(ctx, controlMethod, &message{buf: &in}, &out); err != nil {
+	if err := cc.Invoke(ctx, rpc.ControlMethod, &message{Buf: &in}, &out); err != nil {
 		return Hello{}, nil, fmt.Errorf("transport: control %s at %s: %w", kind, address, controlFailure(err))
 	}
-	defer t.pool.Put(out.buf)
-	theirs, answer, err := decodeControlAnswer(*out.buf)
+	defer t.pool.Put(out.Buf)
+	theirs, answer, err := decodeControlAnswer(*out.Buf)
 	if theirs.Node != (ring.NodeID{}) {
 		t.meet(ours, theirs)
 		if want != (ring.NodeID{}) && theirs.Node != want {
@@ -136,7 +137,7 @@ func decodeControlAnswer(b []byte) (Hello, []byte, error) {
 
 // serveControl answers one control call on gRPC's goroutine.
 func (t *Transport) serveControl(ctx context.Context, in *message) (*message, error) {
-	defer t.pool.Put(in.buf)
+	defer t.pool.Put(in.Buf)
 	select {
 	case t.controls <- struct{}{}:
 		defer func() { <-t.controls }()
@@ -144,7 +145,7 @@ func (t *Transport) serveControl(ctx context.Context, in *message) (*message, er
 		t.metrics.shed.WithLabelValues("control").Inc()
 		return nil, status.Error(codes.ResourceExhausted, "too many control calls at once")
 	}
-	hello, kind, body, err := wire.DecodeControlRequest(*in.buf)
+	hello, kind, body, err := wire.DecodeControlRequest(*in.Buf)
 	if err == nil && len(body) > t.cfg.ControlBytes {
 		err = fmt.Errorf("the body has %d bytes, at most %d", len(body), t.cfg.ControlBytes)
 	}
@@ -162,7 +163,7 @@ func (t *Transport) serveControl(ctx context.Context, in *message) (*message, er
 	t.meet(ours, theirs)
 	if kind == kindHello {
 		out := wire.AppendControlAnswer(nil, hello, nil, nil)
-		return &message{buf: &out}, nil
+		return &message{Buf: &out}, nil
 	}
 	if err := ours.SameCluster(theirs); err != nil {
 		t.metrics.refusedHellos.WithLabelValues("listener").Inc()
@@ -179,7 +180,7 @@ func (t *Transport) serveControl(ctx context.Context, in *message) (*message, er
 		return nil, status.FromContextError(err).Err()
 	}
 	out := wire.AppendControlAnswer(nil, hello, answer, asControlError(err))
-	return &message{buf: &out}, nil
+	return &message{Buf: &out}, nil
 }
 
 // asControlError keeps a handler's *ControlError, and wraps any other error.

@@ -35,7 +35,7 @@ func (t *Transport) sendHello(s stream, h Hello) error {
 	if err != nil {
 		return err
 	}
-	return s.SendMsg(&message{buf: &b})
+	return s.SendMsg(&message{Buf: &b})
 }
 
 func (t *Transport) receiveHello(s stream) (Hello, error) {
@@ -43,6 +43,6 @@ func (t *Transport) receiveHello(s stream) (Hello, error) {
 	if err := s.RecvMsg(&m); err != nil {
 		return Hello{}, err
 	}
-	defer t.pool.Put(m.buf)
-	return wire.DecodeHello(*m.buf)
+	defer t.pool.Put(m.Buf)
+	return wire.DecodeHello(*m.Buf)
 }

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/dunlindb/dunlin/ring"
+	"github.com/dunlindb/dunlin/transport/rpc"
 	"github.com/dunlindb/dunlin/transport/wire"
 )
 
@@ -39,9 +40,9 @@ type fakePeer struct {
 
 func (x *fixture) fakePeer(n byte) *fakePeer {
 	f := &fakePeer{x: x, asked: make(chan wire.Item, 1<<16), answer: make(chan []wire.Item)}
-	f.server = grpc.NewServer(grpc.ForceServerCodecV2(rawCodec{new(wire.BufferPool)}))
-	desc := exchangeStream(func(_ any, s grpc.ServerStream) error { return f.serve(s, n) })
-	f.server.RegisterService(&grpc.ServiceDesc{ServiceName: serviceName, HandlerType: (*any)(nil), Streams: []grpc.StreamDesc{desc}}, nil)
+	f.server = grpc.NewServer(grpc.ForceServerCodecV2(rpc.Codec{Pool: new(wire.BufferPool)}))
+	desc := rpc.ExchangeStream(func(_ any, s grpc.ServerStream) error { return f.serve(s, n) })
+	f.server.RegisterService(&grpc.ServiceDesc{ServiceName: rpc.ServiceName, HandlerType: (*any)(nil), Streams: []grpc.StreamDesc{desc}}, nil)
 	l := x.network.listen(address(n))
 	go f.server.Serve(l)
 	return f
@@ -54,7 +55,7 @@ func (f *fakePeer) serve(s grpc.ServerStream, n byte) error {
 	}
 	h := Hello{Cluster: testCluster, Node: id(n), Protocol: wire.Protocol, Limits: DefaultConfig().limits()}
 	b, _ := h.Encode()
-	if err := s.SendMsg(&message{buf: &b}); err != nil {
+	if err := s.SendMsg(&message{Buf: &b}); err != nil {
 		return err
 	}
 	go func() {
@@ -63,7 +64,7 @@ func (f *fakePeer) serve(s grpc.ServerStream, n byte) error {
 			if s.RecvMsg(&m) != nil {
 				return
 			}
-			_, items, err := wire.Decode(*m.buf, wire.Kind.IsRequest, nil)
+			_, items, err := wire.Decode(*m.Buf, wire.Kind.IsRequest, nil)
 			if err != nil {
 				f.x.Errorf("frame of a node: %v", err)
 			}
@@ -76,7 +77,7 @@ func (f *fakePeer) serve(s grpc.ServerStream, n byte) error {
 		select {
 		case items := <-f.answer:
 			b := frameOf(wire.Header{}, items...)
-			if err := s.SendMsg(&message{buf: &b}); err != nil {
+			if err := s.SendMsg(&message{Buf: &b}); err != nil {
 				return err
 			}
 		case <-s.Context().Done():
@@ -206,13 +207,13 @@ type stranger struct {
 func (x *fixture) stranger(hello []byte) *stranger {
 	x.Helper()
 	cc, err := grpc.NewClient("passthrough:///"+address(2), grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(x.network.dial), grpc.WithDefaultCallOptions(grpc.ForceCodecV2(rawCodec{new(wire.BufferPool)})))
+		grpc.WithContextDialer(x.network.dial), grpc.WithDefaultCallOptions(grpc.ForceCodecV2(rpc.Codec{Pool: new(wire.BufferPool)})))
 	if err != nil {
 		x.Fatal(err)
 	}
 	x.Cleanup(func() { cc.Close() })
-	desc := exchangeStream(nil)
-	s, err := cc.NewStream(context.Background(), &desc, exchangeMethod)
+	desc := rpc.ExchangeStream(nil)
+	s, err := cc.NewStream(context.Background(), &desc, rpc.ExchangeMethod)
 	if err != nil {
 		x.Fatal(err)
 	}
@@ -225,7 +226,7 @@ func (x *fixture) stranger(hello []byte) *stranger {
 
 func (s *stranger) send(b []byte) {
 	b = bytes.Clone(b)
-	if err := s.s.SendMsg(&message{buf: &b}); err != nil {
+	if err := s.s.SendMsg(&message{Buf: &b}); err != nil {
 		s.x.Fatal(err)
 	}
 }
@@ -236,7 +237,7 @@ func (s *stranger) receive() ([]byte, error) {
 	if err := s.s.RecvMsg(&m); err != nil {
 		return nil, err
 	}
-	return *m.buf, nil
+	return *m.Buf, nil
 }
 
 func (s *stranger) expectEnd(code codes.Code, text string) {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/dunlindb/dunlin/hlc"
 	"github.com/dunlindb/dunlin/ring"
+	"github.com/dunlindb/dunlin/transport/rpc"
 )
 
 func TestGracefulStopAnswersWhatItHas(t *testing.T) {
@@ -145,7 +146,7 @@ func TestSilentNetwork(t *testing.T) {
 		a.Apply(id(2), group("row"), in(time.Second), sink, 1)
 		time.Sleep(time.Second)
 		sink.expect(1, Timeout, time.Second)
-		time.Sleep(keepaliveInterval + keepaliveTimeout)
+		time.Sleep(rpc.KeepaliveInterval + rpc.KeepaliveTimeout)
 		x.expectConnected(a, 2, false)
 		sink.began = time.Now()
 		a.Apply(id(2), group("row"), in(time.Second), sink, 1)

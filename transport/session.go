@@ -144,12 +144,12 @@ func (s *session) receive(stream stream) error {
 		if err := stream.RecvMsg(&m); err != nil {
 			return err
 		}
-		s.t.metrics.receivedBytes.Add(float64(len(*m.buf)))
+		s.t.metrics.receivedBytes.Add(float64(len(*m.Buf)))
 		if err := s.seat.Why(); err != nil { // send may not have come to it
-			s.t.pool.Put(m.buf)
+			s.t.pool.Put(m.Buf)
 			return err
 		}
-		f := wire.NewReceived(m.buf, s.t.pool, &s.pinned)
+		f := wire.NewReceived(m.Buf, s.t.pool, &s.pinned)
 		var h wire.Header
 		var err error
 		h, items, err = wire.Decode(f.Bytes(), wire.Kind.IsRequest, items)
