@@ -57,15 +57,17 @@ func (c *Catalog) leave(next *edition) error {
 	if c.current.Load() == nil {
 		return refused
 	}
-	// On disk, so that it does not serve by an old one after a restart.
+	gone, key, why := &GoneError{Version: next.doc.Version}, abortedKey, "aborted"
+	if r, ok := next.doc.WasRemoved(c.self); ok {
+		gone.Kind, key, why = r.Kind, goneKey, r.Kind
+	}
+	// On disk, so that it does not serve by an old document after a restart; first why,
+	// since the new one alone may not say.
+	if err := c.env.Meta.Set(key, []byte(why)); err != nil {
+		return fmt.Errorf("catalog: note that this node is no member any more: %w", err)
+	}
 	if err := c.env.Meta.Set(documentKey, next.raw); err != nil {
 		return fmt.Errorf("catalog: store version %d: %w", next.doc.Version, err)
-	}
-	gone := &GoneError{Version: next.doc.Version}
-	if r, ok := next.doc.WasRemoved(c.self); ok {
-		gone.Kind = r.Kind
-	} else if err := c.env.Meta.Set(abortedKey, []byte{1}); err != nil {
-		return fmt.Errorf("catalog: note that joining was aborted: %w", err)
 	}
 	c.end(gone)
 	return refused
