@@ -31,7 +31,7 @@ func (c *Catalog) adopt(ctx context.Context, raw []byte) error {
 			return c.agree(cur, next)
 		}
 	}
-	if _, ok := next.doc.Member(c.self); !ok {
+	if _, ok := next.doc.Member(c.self); !ok || cur != nil && next.doc.GaveUp(c.self, cur.doc.Generation) {
 		return c.leave(next)
 	}
 	if err := c.env.Meta.Set(documentKey, raw); err != nil {
@@ -50,16 +50,19 @@ func (c *Catalog) adopt(ctx context.Context, raw []byte) error {
 	return nil
 }
 
-// leave ends the node's membership, by a document that does not have it.
+// leave ends the node's membership, by a document that does not have it, or has it as
+// given up by a recovery.
 func (c *Catalog) leave(next *edition) error {
 	refused := &RefusedError{Node: c.self.String(), Reason: "unknown",
-		Detail: fmt.Sprintf("version %d of the catalog does not have it as a member", next.doc.Version)}
+		Detail: fmt.Sprintf("version %d of the catalog does without it", next.doc.Version)}
 	if c.current.Load() == nil {
 		return refused
 	}
 	gone, key, why := &GoneError{Version: next.doc.Version}, abortedKey, "aborted"
 	if r, ok := next.doc.WasRemoved(c.self); ok {
 		gone.Kind, key, why = r.Kind, goneKey, r.Kind
+	} else if _, ok := next.doc.Member(c.self); ok {
+		gone.Kind, key, why = document.KindRecover, goneKey, document.KindRecover
 	}
 	// On disk, so that it does not serve by an old document after a restart; first why,
 	// since the new one alone may not say.

@@ -78,7 +78,7 @@ const (
 	documentKey = "catalog/document"  // the adopted document, as decided
 	acceptorKey = "catalog/acceptor"  // acceptorRecord
 	abortedKey  = "catalog/aborted"   // its presence: the joining of this node was once aborted
-	goneKey     = "catalog/gone"      // how this node left the cluster, if it was told so by a refusal
+	goneKey     = "catalog/gone"      // how this node left the cluster
 	peerPrefix  = "catalog/identity/" // + UUID: Identity last heard of a peer
 )
 

@@ -155,6 +155,11 @@ func TestGivenUpInTheMiddle(t *testing.T) {
 			if v := n.catalog.View(); v.Generation > 0 {
 				t.Errorf("node %s, which was given up, serves by generation %d", n.address, v.Generation)
 			}
+			n.crash()
+			var gone *GoneError
+			if _, err := n.open(); !errors.As(err, &gone) || gone.Wanted() {
+				t.Errorf("a node that was given up starts again: %v", err)
+			}
 		}
 	})
 }
