@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -89,6 +90,55 @@ func TestRecoveredBehind(t *testing.T) {
 		}
 		if v := behind.catalog.View(); v.Generation != 0 {
 			t.Errorf("generation %d follows version %d, but another survivor has version %d", v.Generation, v.Version-1, nodes[0].catalog.Version())
+		}
+	})
+}
+
+// TestRecoveredAgain: one more survivor burns before all is filled up. The recovery cannot
+// be aborted, but another one does without that survivor too, although most voters live.
+func TestRecoveredAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFabric(t, 56)
+		nodes := f.cluster(6)
+		defer func() { stopAll(nodes) }()
+		if err := nodes[0].catalog.Seal(within(t, time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		f.settle(nodes)
+		var survivors []ring.NodeID
+		for i, n := range nodes {
+			if i < 3 {
+				survivors = append(survivors, n.catalog.Self())
+			} else {
+				n.crash()
+			}
+		}
+		recovered := func(survivors ...ring.NodeID) error {
+			return nodes[0].catalog.Recover(within(t, time.Minute), survivors, "fire", time.Now())
+		}
+		if err := recovered(survivors...); err != nil {
+			t.Fatal(err)
+		}
+		f.settle(nodes[:3])
+		var conflict *ConflictError
+		if err := nodes[1].catalog.Abort(within(t, time.Minute), 0); !errors.As(err, &conflict) || !strings.Contains(err.Error(), "recover again") {
+			t.Errorf("a recovery is aborted: %v", err)
+		}
+		nodes[2].crash()
+		if err := recovered(survivors[:2]...); err != nil {
+			t.Fatal(err)
+		}
+		d := nodes[1].catalog.Document()
+		if d.Generation != 2 || len(d.Layout.Voters()) != 2 || len(d.Layout.Members) != 6 {
+			t.Errorf("generation %d, %d voters of %d members", d.Generation, len(d.Layout.Voters()), len(d.Layout.Members))
+		}
+		for _, from := range []ring.Phase{ring.Announced, ring.Streaming, ring.Flipped} {
+			if err := nodes[0].catalog.Advance(within(t, time.Minute), d.Layout.Change.ID, from, 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if d := nodes[0].catalog.Document(); len(d.Layout.Members) != 2 || len(d.Removed) != 4 {
+			t.Errorf("%d members, %d removed", len(d.Layout.Members), len(d.Removed))
 		}
 	})
 }

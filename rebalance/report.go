@@ -137,7 +137,7 @@ func (d *Driver) reasons(v *schema.View, c *ring.Change, n needed, members []Mem
 		}
 		switch {
 		case members[i].Err != nil:
-			add(false, "%s", d.blocked(c, m, members[i].Err))
+			add(false, "%s", d.blocked(v, m, members[i].Err))
 		case s.Generation != v.Generation || s.Version < max(c.ID, v.Ring.MaxChangedAt()):
 			add(false, "node %s has not adopted catalog version %d yet", m.ID, max(c.ID, v.Ring.MaxChangedAt()))
 		case n.duties[m.ID] && (s.Done < s.Duties || s.Version < v.Version):
@@ -156,18 +156,20 @@ func (d *Driver) reasons(v *schema.View, c *ring.Change, n needed, members []Mem
 func (d *Driver) missing(v *schema.View, s *State) (all []string) {
 	for i := range v.Ring.Members() {
 		if m := v.Ring.Member(uint16(i)); s.WaitsFor[m.ID.String()] > 0 && !d.env.Alive(m.ID) {
-			all = append(all, d.blocked(v.Ring.Change(), m, fmt.Errorf("%d ranges have to come from it", s.WaitsFor[m.ID.String()])))
+			all = append(all, d.blocked(v, m, fmt.Errorf("%d ranges have to come from it", s.WaitsFor[m.ID.String()])))
 		}
 	}
 	return all
 }
 
 // blocked says that a member is waited for, and what can be done.
-func (d *Driver) blocked(c *ring.Change, m *ring.Member, err error) string {
+func (d *Driver) blocked(v *schema.View, m *ring.Member, err error) string {
 	way := "start it again, or abort the change (dunlin layout abort)"
 	switch {
-	case c.Phase == ring.Flipped:
+	case v.Ring.Change().Phase == ring.Flipped:
 		way = fmt.Sprintf("start it again; if it is lost for good, dunlin node remove %s has the change go on without it", m.ID)
+	case v.Ring.Recovers():
+		way = "start it again; if it is lost for good too, recover again without it (dunlin recover)"
 	case m.State == ring.Normal || m.State == ring.Leaving:
 		way += fmt.Sprintf("; if it is lost for good, abort and then remove it, with all others that are lost (dunlin node remove %s …)", m.ID)
 	}

@@ -228,43 +228,25 @@ func (d *Document) Finish() error {
 
 // Recovered is the document after a recovery, but for what names it.
 func (d Document) Recovered(survivors []ring.NodeID, by ring.NodeID, reason string, now time.Time) (Document, error) {
-	if voters, left := d.voters(survivors); 2*left > voters {
-		return d, Conflictf("%d of %d voters survive, which is a majority: nothing has to be forced", left, voters)
-	}
-	d = d.Clone()
-	version := d.Version + 1
-	if c := d.Layout.Change; c != nil && c.Phase == ring.Flipped {
-		if err := d.Finish(); err != nil {
-			return d, err
-		}
-	} else if c != nil {
-		var err error
-		if d.Layout, err = d.Layout.Abort(version, d.Schema.Placements()); err != nil {
-			return d, err
-		}
-	}
 	if !slices.Contains(survivors, by) {
 		return d, Conflictf("this node %s is not among the survivors: ask one that is", by)
 	}
-	var lost []ring.NodeID
-	for i, m := range d.Layout.Members {
-		d.Layout.Members[i].Voter = slices.Contains(survivors, m.ID)
-		if !d.Layout.Members[i].Voter {
-			lost = append(lost, m.ID)
-		}
+	c := d.Layout.Change
+	flipped := c != nil && c.Phase == ring.Flipped
+	voters, left := d.voters(survivors)
+	again := d.Layout.Recovers() && !flipped && left < voters // nothing else does without one more
+	if 2*left > voters && !again {
+		return d, Conflictf("%d of %d voters survive, which is a majority: nothing has to be forced", left, voters)
 	}
-	for _, id := range survivors {
-		if _, ok := d.Member(id); !ok {
-			return d, Conflictf("survivor %s is no member", id)
+	d = d.Clone()
+	if flipped {
+		if err := d.Finish(); err != nil {
+			return d, err
 		}
 	}
 	var err error
-	d.Layout, err = d.Layout.Announce(version, ring.Plan{Kind: KindRecover, Dead: lost})
-	if err != nil {
-		return d, err
-	}
-	for rng := range d.Layout.ChangedAt { // whoever served by the generation before is refused everywhere
-		d.Layout.ChangedAt[rng] = version
+	if d.Layout, err = d.Layout.Recover(d.Version+1, KindRecover, survivors, d.Schema.Placements()); err != nil {
+		return d, Conflictf("%v", err)
 	}
 	d.Recoveries = append(d.Recoveries, Recovery{Generation: d.Generation + 1, At: now.UTC(), By: by, Survivors: survivors, Reason: reason})
 	return d, nil
