@@ -113,11 +113,12 @@ type Catalog struct {
 	previous atomic.Pointer[edition]
 	gone     atomic.Bool
 
-	proposing slot // one proposal of this node at a time
-	adopting  slot // guards the move from one edition to the next
-	voting    slot // guards acceptor and its copy on disk
-	pulling   slot // one catch-up at a time
-	acceptor  acceptorRecord
+	proposing  slot // one proposal of this node at a time
+	adopting   slot // guards the move from one edition to the next
+	voting     slot // guards acceptor and its copy on disk
+	pulling    slot // one catch-up at a time
+	recovering slot // guards the decision on a recovery
+	acceptor   acceptorRecord
 
 	peers    *peers
 	hints    chan hint     // newer documents that were heard of
@@ -137,7 +138,7 @@ func Open(cfg Config, env Env) (*Catalog, error) {
 	}
 	c := &Catalog{
 		cfg: cfg, env: env, log: env.Logger, rand: env.Rand,
-		proposing: newSlot(), adopting: newSlot(), voting: newSlot(), pulling: newSlot(),
+		proposing: newSlot(), adopting: newSlot(), voting: newSlot(), pulling: newSlot(), recovering: newSlot(),
 		hints: make(chan hint, hintsMax), announce: make(chan struct{}, 1),
 		quiet: newQuieter(env.Logger),
 	}

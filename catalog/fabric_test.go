@@ -227,6 +227,7 @@ func (n *node) Control(ctx context.Context, address, kind string, body []byte) (
 func (n *node) Probe(ctx context.Context, address string) (h transport.Hello, err error) {
 	err = n.call(ctx, address, "hello", func(to *Catalog, _ transport.Hello) error {
 		h = to.Hello()
+		h.Version = to.Version()
 		return nil
 	})
 	return h, err

@@ -226,7 +226,8 @@ func (d *Document) Finish() error {
 	return nil
 }
 
-// Recovered is the document after a recovery, but for what names it.
+// Recovered is the document after a recovery, but for what names it; ErrUnchanged: it is
+// one already. survivors are sorted.
 func (d Document) Recovered(survivors []ring.NodeID, by ring.NodeID, reason string, now time.Time) (Document, error) {
 	if !slices.Contains(survivors, by) {
 		return d, Conflictf("this node %s is not among the survivors: ask one that is", by)
@@ -236,6 +237,9 @@ func (d Document) Recovered(survivors []ring.NodeID, by ring.NodeID, reason stri
 	voters, left := d.voters(survivors)
 	again := d.Layout.Recovers() && !flipped && left < voters // nothing else does without one more
 	if 2*left > voters && !again {
+		if n := len(d.Recoveries); n > 0 && slices.Equal(d.Recoveries[n-1].Survivors, survivors) {
+			return d, ErrUnchanged
+		}
 		return d, Conflictf("%d of %d voters survive, which is a majority: nothing has to be forced", left, voters)
 	}
 	d = d.Clone()
