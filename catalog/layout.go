@@ -49,7 +49,7 @@ func (c *Catalog) Replace(ctx context.Context, dead ring.NodeID, check func(*Doc
 			d.Replacing = nil
 			return d, nil
 		}
-		if d.Replacing != nil && *d.Replacing == dead {
+		if d.Replaces(dead) {
 			return d, ErrUnchanged
 		}
 		if err := check(&d); err != nil {

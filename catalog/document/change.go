@@ -49,7 +49,7 @@ func WithMember(d Document, joiner ring.Member, together int) (Document, error) 
 // CheckFree refuses an address that another member has which is not dead.
 func CheckFree(d *Document, m ring.Member) error {
 	for _, other := range d.Layout.Members {
-		lost := other.State == ring.Dead || d.Replacing != nil && *d.Replacing == other.ID
+		lost := other.State == ring.Dead || d.Replaces(other.ID)
 		if other.ID != m.ID && !lost && (other.Internode == m.Internode || other.Gossip == m.Gossip) {
 			return &RefusedError{Node: m.ID.String(), Reason: "address",
 				Detail: fmt.Sprintf("member %s has the address %s: use that member's directory, or another address", other.ID, other.Internode)}
@@ -217,6 +217,9 @@ func (d *Document) Finish() error {
 	for _, m := range d.Layout.Members {
 		if _, stays := next.Index(m.ID); !stays {
 			d.Removed = append(d.Removed, Removed{ID: m.ID, Kind: kind, Version: d.Version + 1})
+			if d.Replaces(m.ID) {
+				d.Replacing = nil
+			}
 		}
 	}
 	for i := range d.Schema.Keyspaces {

@@ -97,6 +97,9 @@ func (d *Document) GaveUp(id ring.NodeID, generation uint64) bool {
 	return slices.ContainsFunc(d.Recoveries, func(r Recovery) bool { return r.Generation > generation && !slices.Contains(r.Survivors, id) })
 }
 
+// Replaces reports whether a member is to be replaced by the next node that joins.
+func (d *Document) Replaces(id ring.NodeID) bool { return d.Replacing != nil && *d.Replacing == id }
+
 // Clone copies a document, so that a change cannot reach the original.
 func (d Document) Clone() Document {
 	d.GossipKey = slices.Clone(d.GossipKey)
