@@ -43,6 +43,7 @@ func (c *Catalog) adopt(ctx context.Context, raw []byte) error {
 		return fmt.Errorf("catalog: adopt version %d: %w", next.doc.Version, err)
 	}
 	c.current.Store(next)
+	signal(c.adopted)
 	c.metrics.adoptions.Inc()
 	c.metrics.serve(next)
 	c.log.Info("catalog adopted", "version", next.doc.Version, "generation", next.doc.Generation,

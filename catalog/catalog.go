@@ -123,6 +123,7 @@ type Catalog struct {
 	peers    *peers
 	hints    chan hint     // newer documents that were heard of
 	announce chan struct{} // a document was decided here: tell the others
+	adopted  chan struct{} // the current edition has changed
 	quiet    *quieter
 
 	randMu sync.Mutex // guards rand
@@ -139,7 +140,7 @@ func Open(cfg Config, env Env) (*Catalog, error) {
 	c := &Catalog{
 		cfg: cfg, env: env, log: env.Logger, rand: env.Rand,
 		proposing: newSlot(), adopting: newSlot(), voting: newSlot(), pulling: newSlot(), recovering: newSlot(),
-		hints: make(chan hint, hintsMax), announce: make(chan struct{}, 1),
+		hints: make(chan hint, hintsMax), announce: make(chan struct{}, 1), adopted: make(chan struct{}, 1),
 		quiet: newQuieter(env.Logger),
 	}
 	for _, load := range []func() error{c.loadNode, c.loadDocument, c.loadAcceptor, c.loadPeers} {
@@ -300,11 +301,11 @@ func (c *Catalog) member() ring.Member {
 	}
 }
 
-// Run learns newer documents, tells others of those decided here, and keeps this
-// node's addresses up to date, until ctx ends. It returns when its goroutines have.
+// Run learns newer documents, tells others of those decided here, keeps this node's
+// addresses up to date, and takes back that it is to be replaced, until ctx ends. It returns when its goroutines have.
 func (c *Catalog) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
-	for _, loop := range []func(context.Context){c.runLearner, c.runAnnouncer, c.runAddresses} {
+	for _, loop := range []func(context.Context){c.runLearner, c.runAnnouncer, c.runAddresses, c.runReplaced} {
 		wg.Go(func() { loop(ctx) })
 	}
 	wg.Wait()
@@ -361,5 +362,13 @@ func sleep(ctx context.Context, wait time.Duration) bool {
 		return true
 	case <-ctx.Done():
 		return false
+	}
+}
+
+// signal wakes who waits on a channel of one place.
+func signal(wake chan<- struct{}) {
+	select {
+	case wake <- struct{}{}:
+	default: // it is awake, or about to be
 	}
 }

@@ -3,6 +3,7 @@ package node
 import (
 	"cmp"
 	"context"
+	"strings"
 	"time"
 
 	"github.com/dunlindb/dunlin/admin"
@@ -69,6 +70,13 @@ func (n *Node) memberStatus(v *schema.View) []admin.Member {
 		for i := range all {
 			if all[i].ID == p.ID.String() && !all[i].Self && p.Err != nil {
 				all[i].Detail = p.Err.Error()
+			}
+		}
+	}
+	if replacing := n.catalog.Document().Replacing; replacing != nil {
+		for i := range all {
+			if all[i].ID == replacing.String() {
+				all[i].Detail = strings.TrimSuffix("the next node that joins takes its place; "+all[i].Detail, "; ")
 			}
 		}
 	}

@@ -99,6 +99,9 @@ func (d Document) announceJoin(joiner ring.Member, together int) (Document, erro
 			return d, Conflictf("node %s is to be replaced by one in its zone %q of datacenter %q; this node is in zone %q of %q",
 				dead.ID, dead.Zone, dead.Datacenter, joiner.Zone, joiner.Datacenter)
 		}
+		if err := d.keepsAll(dead.ID); err != nil { // there may be fewer replicas than when that was ordered
+			return d, Conflictf("%v, or take back that it is to be replaced (dunlin layout abort)", err)
+		}
 		p.Kind, p.Dead, p.Replaces = KindReplace, []ring.NodeID{dead.ID}, map[ring.NodeID]ring.NodeID{joiner.ID: dead.ID}
 		p.Expect, d.Replacing = 0, nil
 	}
