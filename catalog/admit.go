@@ -162,8 +162,7 @@ func (c *Catalog) admit(h transport.Hello) error {
 
 func (c *Catalog) checkCluster(cur *edition, h transport.Hello) error {
 	if h.Cluster != cur.doc.Cluster {
-		return &ForeignError{What: "node " + h.Node.String(),
-			Theirs: fmt.Sprintf("%q (%s)", h.ClusterName, h.Cluster), Ours: fmt.Sprintf("%q (%s)", cur.doc.Name, cur.doc.Cluster)}
+		return foreign("node "+h.Node.String(), h, cur.doc)
 	}
 	if h.Generation < cur.doc.Generation {
 		if r, removed := cur.doc.WasRemoved(h.Node); removed {

@@ -70,6 +70,10 @@ func (e *ForeignError) Error() string {
 	return fmt.Sprintf("catalog: %s belongs to cluster %s, this node to cluster %s", e.What, e.Theirs, e.Ours)
 }
 
+func foreign(what string, h transport.Hello, ours *Document) error {
+	return &ForeignError{What: what, Theirs: fmt.Sprintf("%q (%s)", h.ClusterName, h.Cluster), Ours: fmt.Sprintf("%q (%s)", ours.Name, ours.Cluster)}
+}
+
 // Kinds of the errors that cross to another node.
 const (
 	kindGone    = "gone"
