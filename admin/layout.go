@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -13,8 +14,9 @@ type Changing interface {
 	Plan(ctx context.Context, r ChangeRequest) (LayoutPlan, error)
 	// Change begins a change, or finds that it has begun or is done already.
 	Change(ctx context.Context, r ChangeRequest) (LayoutPlan, error)
-	// Abort drops the change on its way; refused once reads ask the new replicas.
-	Abort(ctx context.Context) error
+	// Abort drops the change on its way, or what a replace prepared; refused once reads
+	// ask the new replicas.
+	Abort(ctx context.Context) (Aborted, error)
 	// Progress is what the change on its way has done; nil if there is none.
 	Progress(ctx context.Context) (*ChangeProgress, error)
 	// Recover raises the generation and makes the survivors the only members.
@@ -69,6 +71,13 @@ type NodePlan struct {
 	BytesIn        uint64 `json:"bytes_in"`
 	ReplicasBefore int    `json:"replicas_before"`
 	ReplicasAfter  int    `json:"replicas_after"`
+}
+
+// Aborted is what was dropped.
+type Aborted struct {
+	Aborted bool   `json:"aborted"` // false: there was nothing to drop
+	Kind    string `json:"kind,omitempty"`
+	Change  uint64 `json:"change,omitempty"` // 0: it was only prepared
 }
 
 // ChangeProgress is how far the change on its way is.
@@ -137,6 +146,9 @@ func (r *ChangeRequest) missing(planned bool) (field, detail string) {
 		}
 		if len(r.Add)+len(r.Remove) == 0 {
 			return "add", "give the zones of nodes that would join, or in remove the ids of members that would leave"
+		}
+		if slices.Contains(r.Add, "") {
+			return "add", "a zone's name cannot be empty"
 		}
 		return "", ""
 	default:

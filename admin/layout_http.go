@@ -70,11 +70,12 @@ func (s *Server) progress(w http.ResponseWriter, r *http.Request) {
 func (s *Server) abort(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), operationTimeout)
 	defer cancel()
-	if err := s.env.Node.Abort(ctx); err != nil {
+	aborted, err := s.env.Node.Abort(ctx)
+	if err != nil {
 		refuse(w, err)
 		return
 	}
-	w.WriteHeader(http.StatusNoContent)
+	answer(w, aborted)
 }
 
 func (s *Server) recoverCluster(w http.ResponseWriter, r *http.Request) {

@@ -23,7 +23,7 @@ type fakeLayout struct {
 	asked     []ChangeRequest // of Change
 	planned   []ChangeRequest // of Plan
 	recovered []RecoverRequest
-	aborts    int
+	aborted   []Aborted // the answers of Abort
 }
 
 func (f *fakeLayout) Plan(_ context.Context, r ChangeRequest) (LayoutPlan, error) {
@@ -36,9 +36,11 @@ func (f *fakeLayout) Change(_ context.Context, r ChangeRequest) (LayoutPlan, err
 	return f.plan, f.changeErr
 }
 
-func (f *fakeLayout) Abort(context.Context) error {
-	f.aborts++
-	return f.changeErr
+func (f *fakeLayout) Abort(context.Context) (a Aborted, err error) {
+	if len(f.aborted) > 0 {
+		a, f.aborted = f.aborted[0], f.aborted[1:]
+	}
+	return a, f.changeErr
 }
 
 func (f *fakeLayout) Progress(context.Context) (*ChangeProgress, error) { return f.progress, nil }
@@ -96,6 +98,7 @@ func TestChangesThatMakeNoSense(t *testing.T) {
 		{"POST /v1/layout/changes", `{"kind":"replication","keyspace":"k","factors":{"dc1":0}}`, "factors", "at least 1"},
 		{"POST /v1/layout/changes", `{"kind":"join","add":["z1"]}`, "kind", "--join"},
 		{"POST /v1/layout/plan", `{"kind":"join"}`, "add", "zones"},
+		{"POST /v1/layout/plan", `{"kind":"join","add":["z1",""]}`, "add", "empty"},
 		{"POST /v1/layout/plan", `{"kind":"remove","node":"a","add":["z1"]}`, "add", "join alone"},
 		{"POST /v1/layout/plan", `{"kind":"remove","nod":"a"}`, "nod", `no field "nod"`},
 		{"POST /v1/layout/plan", `{"kind":"remove","node":"a"} x`, "", "follows"},
@@ -173,8 +176,11 @@ func TestProgressAndAbort(t *testing.T) {
 	if w := do(s, "GET /v1/status", ""); w.Code != 200 || !strings.Contains(w.Body.String(), `"change":`+want) {
 		t.Errorf("status: %d %s", w.Code, w.Body)
 	}
-	if w := do(s, "DELETE /v1/layout/change", ""); w.Code != 204 || n.aborts != 1 {
-		t.Errorf("abort: %d %s, %d", w.Code, w.Body, n.aborts)
+	n.aborted = []Aborted{{Aborted: true, Kind: KindRemove, Change: 7}, {}}
+	for _, want := range []string{`{"aborted":true,"kind":"remove","change":7}`, `{"aborted":false}`} {
+		if w := do(s, "DELETE /v1/layout/change", ""); w.Code != 200 || strings.TrimSpace(w.Body.String()) != want {
+			t.Errorf("abort: %d %s, want %s", w.Code, w.Body, want)
+		}
 	}
 	if w := do(s, "POST /v1/recover", `{"survivors":["a","b"],"cluster_name":"flock","reason":"fire"}`); w.Code != 204 ||
 		len(n.recovered) != 1 || !reflect.DeepEqual(n.recovered[0], RecoverRequest{Survivors: []string{"a", "b"}, ClusterName: "flock", Reason: "fire"}) {

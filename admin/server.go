@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/dunlindb/dunlin/catalog"
 	"github.com/dunlindb/dunlin/schema"
 )
 
@@ -200,11 +201,14 @@ func (s *Server) setTable(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), operationTimeout)
 	defer cancel()
-	var missing *schema.NotFoundError
+	var (
+		missing  *schema.NotFoundError
+		majority *catalog.NoMajorityError
+	)
 	switch err := s.env.Node.SetTable(ctx, r.PathValue("table"), settings); {
 	case errors.As(err, &missing):
 		fail(w, http.StatusNotFound, err.Error(), "table")
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.As(err, &majority), errors.Is(err, context.DeadlineExceeded):
 		fail(w, http.StatusServiceUnavailable, err.Error(), "")
 	case err != nil:
 		fail(w, http.StatusConflict, err.Error(), "")

@@ -17,9 +17,29 @@ type Status struct {
 	Unready        []string `json:"unready,omitempty"` // why not
 	Members        []Member `json:"members"`
 	// Change is the change of the layout on its way.
-	Change  *ChangeProgress `json:"change,omitempty"`
-	Storage Storage         `json:"storage"`
-	Tables  []Table         `json:"tables"`
+	Change *ChangeProgress `json:"change,omitempty"`
+	// Replacing is the member whose ranges the next node that joins takes.
+	Replacing  string     `json:"replacing,omitempty"`
+	Removed    []Removed  `json:"removed,omitempty"` // they cannot come back
+	Recoveries []Recovery `json:"recoveries,omitempty"`
+	Storage    Storage    `json:"storage"`
+	Tables     []Table    `json:"tables"`
+}
+
+// Removed is a node that was a member.
+type Removed struct {
+	ID             string `json:"id"`
+	Kind           string `json:"kind"` // of the change that took it out
+	CatalogVersion uint64 `json:"catalog_version"`
+}
+
+// Recovery is a time when a majority of the members was given up for lost.
+type Recovery struct {
+	Generation uint64    `json:"generation"` // since then
+	At         time.Time `json:"at"`
+	By         string    `json:"by"` // the node that was asked for it
+	Survivors  []string  `json:"survivors"`
+	Reason     string    `json:"reason"`
 }
 
 // Member is one node of the cluster as this node sees it.

@@ -143,7 +143,7 @@ func New(cfg Config, env Env) (*AntiEntropy, error) {
 	var err error
 	a.purge, err = purge.New(cfg.Purge, purge.Env{
 		Self: env.Self, Fences: env.Purger, Hints: env.Hints, Ledger: a, Meta: env.Engine.Meta(), Clock: env.Clock,
-		Call: a.call, Alive: env.Alive, Logger: env.Logger, Registerer: env.Registerer,
+		Call: a.ask, Alive: env.Alive, Logger: env.Logger, Registerer: env.Registerer,
 	})
 	return a, err
 }
@@ -189,6 +189,14 @@ func (a *AntiEntropy) walk(s tree.Span, f tree.Form, see tree.Visit) (tree.Walke
 		}
 	}
 	return at, err
+}
+
+// ask asks a peer on behalf of Step.
+func (a *AntiEntropy) ask(ctx context.Context, to ring.NodeID, kind string, body []byte) ([]byte, error) {
+	began := time.Now()
+	answer, err := a.call(ctx, to, kind, body)
+	a.plan.waited(to, time.Since(began), a.cfg.PieceTime)
+	return answer, err
 }
 
 // call asks a peer.

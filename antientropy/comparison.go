@@ -80,7 +80,7 @@ func (c *comparison) listAll() { c.chosen, c.stage = tree.Chosen{}, listed }
 // descend compares the next level below the chosen buckets.
 func (c *comparison) descend(ctx context.Context) error {
 	m := message.BucketsRequest{LeafHead: c.head, Chosen: c.chosen}
-	body, err := c.a.call(ctx, c.peer, message.Buckets, m.Encode())
+	body, err := c.a.ask(ctx, c.peer, message.Buckets, m.Encode())
 	if err != nil {
 		return fmt.Errorf("buckets of leaf %+v: %w", c.head.Leaf, err)
 	}
@@ -121,7 +121,7 @@ func (c *comparison) list(ctx context.Context) error {
 		return err
 	}
 	m := message.KeysRequest{SpanHead: message.SpanHead{LeafHead: c.head, After: c.after, Through: ours.through}, Chosen: c.chosen}
-	body, err := c.a.call(ctx, c.peer, message.Keys, m.Encode())
+	body, err := c.a.ask(ctx, c.peer, message.Keys, m.Encode())
 	if err != nil {
 		return fmt.Errorf("keys of leaf %+v: %w", c.head.Leaf, err)
 	}
@@ -162,7 +162,7 @@ func (c *comparison) rows(hashes []uint64) *message.RowsRequest {
 }
 
 func (c *comparison) pull(ctx context.Context) error {
-	got, err := c.a.pull(ctx, c.peer, c.view, c.born, c.rows(c.wanted))
+	got, err := c.a.pull(ctx, c.a.ask, c.peer, c.view, c.born, c.rows(c.wanted))
 	if err != nil {
 		return err
 	}
@@ -175,7 +175,7 @@ func (c *comparison) pull(ctx context.Context) error {
 }
 
 func (c *comparison) offer(ctx context.Context) error {
-	body, err := c.a.call(ctx, c.peer, message.Pull, c.rows(c.offered).Encode())
+	body, err := c.a.ask(ctx, c.peer, message.Pull, c.rows(c.offered).Encode())
 	if err != nil {
 		return fmt.Errorf("pull of leaf %+v by the peer: %w", c.head.Leaf, err)
 	}

@@ -18,8 +18,11 @@ type Config struct {
 	// Round is the least time between two comparisons of all roots with a peer.
 	Round time.Duration
 	// Share is the part of one core's time that Step takes at most; HurryShare while
-	// some ranges are urgent and Env.Pace is 1.
+	// some ranges are urgent and Env.Pace is 1. What a peer works on an answer counts too,
+	// as the time that it took up to PieceTime; what lies above that is waiting.
 	Share, HurryShare float64
+	// Sessions is how many are open at once, each with another peer. They take turns.
+	Sessions int
 	// PieceRows and PieceTime bound one walk through rows: of a step here, and of an
 	// answer to a peer.
 	PieceRows int
@@ -43,8 +46,8 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		Settle: 10 * time.Second, Deferrals: 30, Round: 10 * time.Second,
-		Share: 0.03, HurryShare: 0.25,
-		PieceRows: 10_000, PieceTime: 5 * time.Millisecond, AnswerBytes: 512 << 10, Serving: 2,
+		Share: 0.03, HurryShare: 0.25, Sessions: 4,
+		PieceRows: 10_000, PieceTime: 2 * time.Millisecond, AnswerBytes: 512 << 10, Serving: 2,
 		CallTimeout: 10 * time.Second, BackoffMin: time.Second, BackoffMax: time.Minute,
 		Persist: 30 * time.Second, Purge: purge.DefaultConfig(),
 	}
@@ -68,8 +71,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("antientropy: Share is %g and HurryShare %g: give more than 0, up to 1", c.Share, c.HurryShare)
 	case c.Deferrals < 0:
 		return fmt.Errorf("antientropy: Deferrals is %d: give 0 or more", c.Deferrals)
-	case c.PieceRows < 1 || c.Serving < 1:
-		return fmt.Errorf("antientropy: PieceRows is %d and Serving %d: give at least 1", c.PieceRows, c.Serving)
+	case c.PieceRows < 1 || c.Serving < 1 || c.Sessions < 1:
+		return fmt.Errorf("antientropy: PieceRows is %d, Serving %d and Sessions %d: give at least 1", c.PieceRows, c.Serving, c.Sessions)
 	case c.AnswerBytes < 4<<10 || c.AnswerBytes > 1<<20:
 		return fmt.Errorf("antientropy: AnswerBytes is %d: give 4 KiB to 1 MiB", c.AnswerBytes)
 	case c.BackoffMax < c.BackoffMin:

@@ -54,10 +54,13 @@ func (p *page) upTo(through []byte) {
 	}
 }
 
+// caller asks a peer: call, or ask on behalf of Step.
+type caller func(ctx context.Context, to ring.NodeID, kind string, body []byte) ([]byte, error)
+
 // pull asks a peer for rows of a span, once, and applies them. It returns when
 // they are synced.
-func (a *AntiEntropy) pull(ctx context.Context, from ring.NodeID, v *schema.View, born hlc.Timestamp, m *message.RowsRequest) (got message.PullAnswer, err error) {
-	body, err := a.call(ctx, from, message.Rows, m.Encode())
+func (a *AntiEntropy) pull(ctx context.Context, call caller, from ring.NodeID, v *schema.View, born hlc.Timestamp, m *message.RowsRequest) (got message.PullAnswer, err error) {
+	body, err := call(ctx, from, message.Rows, m.Encode())
 	if err != nil {
 		return got, fmt.Errorf("rows of leaf %+v: %w", m.Leaf, err)
 	}

@@ -89,7 +89,7 @@ func (a *AntiEntropy) askRoots(ctx context.Context, v *schema.View, p *peer, m *
 	if len(m.Targets) == 0 {
 		return nil
 	}
-	body, err := a.call(ctx, p.id, message.Roots, m.Encode())
+	body, err := a.ask(ctx, p.id, message.Roots, m.Encode())
 	if err != nil {
 		return err
 	}

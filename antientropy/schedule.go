@@ -24,8 +24,9 @@ type schedule struct {
 	turn      int     // in order: who comes next
 	hash      hashing
 	hashTurn  bool
-	session   *session
-	buckets   *tree.Buckets
+	open      int             // sessions
+	buckets   []*tree.Buckets // that no session uses
+	wait      wait
 	rotate    time.Time // when the next period of settling begins
 	persist   time.Time
 	purge     time.Time // how far to purge is agreed on again
@@ -42,6 +43,8 @@ type peer struct {
 	queue    []message.Target // that want a session
 	deferred map[message.Target]int
 	urgent   map[message.Target]struct{}
+	session  *session      // nil: none is open
+	slow     time.Duration // how long it took to answer last
 }
 
 // urgent reports whether somebody waits for a range.
@@ -75,16 +78,17 @@ func (a *AntiEntropy) Step(ctx context.Context) (idle bool, err error) {
 	if now.Before(a.plan.notBefore) {
 		return true, nil
 	}
+	a.plan.wait.all, a.plan.wait.counts = 0, 0
 	worked, err := a.work(ctx, v, now)
 	if !worked && err == nil {
 		return true, nil
 	}
-	took, share := time.Since(now), a.cfg.Share
+	took, share := a.plan.wait.took(now), a.cfg.Share
 	if a.plan.hurried(now) {
 		share = max(share, a.cfg.HurryShare*a.pace())
 	}
 	a.metrics.step.Observe(took.Seconds())
-	a.plan.notBefore = now.Add(min(time.Duration(float64(took)/share), a.cfg.BackoffMax))
+	a.plan.notBefore = time.Now().Add(min(time.Duration(float64(took)/share)-took, a.cfg.BackoffMax))
 	return false, err
 }
 
@@ -159,6 +163,11 @@ func (a *AntiEntropy) meet(v *schema.View) error {
 	}
 	before := s.peers
 	s.peers, s.order = map[ring.NodeID]*peer{}, nil
+	for _, p := range before {
+		if p.session != nil {
+			a.finish(p, refusal(reasonStale, "the catalog has changed"))
+		}
+	}
 	for id, shared := range targets {
 		p := before[id]
 		if p == nil {
@@ -178,33 +187,47 @@ func (a *AntiEntropy) meet(v *schema.View) error {
 	return errors.Join(a.openAccounts(v), a.purge.Meet(v))
 }
 
-// converse does one thing with a peer: goes on with the session, begins one, or
-// compares roots. Peers with which something is urgent come first.
+// converse does one thing with a peer: goes on with its session, begins one, or
+// compares roots. Peers take turns. Those with which something is urgent come first,
+// with the sessions that are open already; and those that keep Step waiting come last, for as
+// long as they have.
 func (a *AntiEntropy) converse(ctx context.Context, v *schema.View, now time.Time) (worked bool, err error) {
 	s := &a.plan
-	if s.session != nil {
-		a.goOn(ctx)
-		return true, nil
-	}
-	for _, presses := range [...]bool{true, false} {
-		for range s.order {
-			p := s.order[s.turn%len(s.order)]
-			s.turn = (s.turn + 1) % len(s.order)
-			if presses && !p.presses(now) || now.Before(p.after) || a.env.Alive != nil && !a.env.Alive(p.id) {
-				continue
-			}
-			due := !now.Before(p.due)
-			if len(p.queue) > 0 && !(presses && due) {
-				return true, a.start(v, p)
-			}
-			if due {
-				p.due = now.Add(a.cfg.Round)
-				if err := a.compareRoots(ctx, v, p); err != nil {
-					a.failed(p, "compare roots", err)
+	press := slices.ContainsFunc(s.order, func(p *peer) bool { return p.presses(now) })
+	for _, rests := range [...]bool{false, true} {
+		for _, presses := range [...]bool{true, false} {
+			for range s.order {
+				p := s.order[s.turn%len(s.order)]
+				s.turn = (s.turn + 1) % len(s.order)
+				if s.wait.rests(p, now) != rests || presses && !p.presses(now) && (p.session == nil || !press) {
+					continue
 				}
-				return true, nil
+				if worked, err := a.converseWith(ctx, v, p, now, presses); worked || err != nil {
+					return worked, err
+				}
 			}
 		}
+	}
+	return false, nil
+}
+
+// converseWith does one thing with a peer, if there is something to do.
+func (a *AntiEntropy) converseWith(ctx context.Context, v *schema.View, p *peer, now time.Time, presses bool) (worked bool, err error) {
+	due := !now.Before(p.due)
+	switch {
+	case p.session != nil:
+		a.goOn(ctx, p)
+		return true, nil
+	case now.Before(p.after) || a.env.Alive != nil && !a.env.Alive(p.id):
+		return false, nil
+	case len(p.queue) > 0 && !(presses && due) && a.plan.open < a.cfg.Sessions:
+		return true, a.start(v, p)
+	case due:
+		p.due = now.Add(a.cfg.Round)
+		if err := a.compareRoots(ctx, v, p); err != nil {
+			a.failed(p, "compare roots", err)
+		}
+		return true, nil
 	}
 	return false, nil
 }
@@ -240,35 +263,49 @@ func (a *AntiEntropy) start(v *schema.View, p *peer) error {
 		a.end(pair{t.ID, p.id})
 		return fmt.Errorf("antientropy: begin a session: %w", err)
 	}
-	if a.plan.buckets == nil {
-		a.plan.buckets = &tree.Buckets{}
-	}
 	point := a.purge.Point(share.Keyspace(v, t.Placement), t.ID)
-	a.plan.session = &session{a: a, view: v, peer: p, target: t, born: born, point: point, buckets: a.plan.buckets}
+	p.session = &session{a: a, view: v, peer: p, target: t, born: born, point: point, buckets: a.plan.spare()}
+	a.plan.open++
 	return nil
 }
 
-// goOn takes the session one step on, and ends it when it is verified or fails.
-func (a *AntiEntropy) goOn(ctx context.Context) {
-	s := a.plan.session
-	done, err := s.advance(ctx)
-	if !done && err == nil {
-		return
+// spare takes buckets for a session; they are large, so they are used again.
+func (s *schedule) spare() *tree.Buckets {
+	n := len(s.buckets)
+	if n == 0 {
+		return &tree.Buckets{}
 	}
+	b := s.buckets[n-1]
+	s.buckets = s.buckets[:n-1]
+	return b
+}
+
+// goOn takes a peer's session one step on, and ends it when it is verified or fails.
+func (a *AntiEntropy) goOn(ctx context.Context, p *peer) {
+	if done, err := p.session.advance(ctx); done || err != nil {
+		a.finish(p, err)
+	}
+}
+
+// finish ends a peer's session: it is verified, or has failed.
+func (a *AntiEntropy) finish(p *peer, err error) {
+	s := p.session
 	if s.current != nil {
 		s.close()
 	}
-	a.plan.session = nil
-	a.end(pair{s.target.ID, s.peer.id})
+	p.session = nil
+	a.plan.open--
+	a.plan.buckets = append(a.plan.buckets, s.buckets)
+	a.end(pair{s.target.ID, p.id})
 	a.metrics.sessions.WithLabelValues(outcome(err)).Inc()
 	if err != nil {
-		a.failed(s.peer, "session", err)
+		a.failed(p, "session", err)
 		return
 	}
-	a.well(s.peer)
-	a.verified(s.view, s.peer, s.target, s.born)
+	a.well(p)
+	a.verified(s.view, p, s.target, s.born)
 	if s.repaired.Rows+s.given.Rows > 0 {
-		a.env.Logger.Info("anti-entropy: a range was repaired", "peer", s.peer.id, "range", s.target.ID,
+		a.env.Logger.Info("anti-entropy: a range was repaired", "peer", p.id, "range", s.target.ID,
 			"leaves", s.compared, "rows_pulled", s.repaired.Rows, "bytes_pulled", s.repaired.Bytes,
 			"rows_pulled_by_peer", s.given.Rows)
 	}

@@ -306,7 +306,7 @@ func (a *AntiEntropy) servePull(ctx context.Context, from ring.NodeID, body []by
 	if err != nil {
 		return nil, err
 	}
-	got, err := a.pull(ctx, from, v, born, &m)
+	got, err := a.pull(ctx, a.call, from, v, born, &m)
 	if err != nil {
 		return nil, err
 	}

@@ -116,7 +116,7 @@ func seenAt(leaves []record.LeafState, point int64) {
 func (s *session) theirs(ctx context.Context) (all []record.LeafState, err error) {
 	m := message.LeavesRequest{Epoch: share.Epoch(s.view), Target: s.target, Point: s.point}
 	for {
-		body, err := s.a.call(ctx, s.peer.id, message.Leaves, m.Encode())
+		body, err := s.a.ask(ctx, s.peer.id, message.Leaves, m.Encode())
 		if err != nil {
 			return nil, err
 		}

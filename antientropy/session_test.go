@@ -564,7 +564,7 @@ func TestConfig(t *testing.T) {
 	}
 	for name, spoil := range map[string]func(*Config){
 		"settle": func(c *Config) { c.Settle = 0 }, "share": func(c *Config) { c.Share = 2 },
-		"deferrals": func(c *Config) { c.Deferrals = -1 }, "serving": func(c *Config) { c.Serving = 0 },
+		"deferrals": func(c *Config) { c.Deferrals = -1 }, "serving": func(c *Config) { c.Serving = 0 }, "sessions": func(c *Config) { c.Sessions = 0 },
 		"answer": func(c *Config) { c.AnswerBytes = 1 << 30 }, "backoff": func(c *Config) { c.BackoffMax = 1 },
 	} {
 		cfg := DefaultConfig()

@@ -80,11 +80,11 @@ func (p *peers) wrote(id Identity) {
 
 func (c *Catalog) loadPeers() error {
 	c.peers = &peers{writing: newSlot(), known: map[ring.NodeID]*peer{}}
-	cur := c.current.Load()
-	if cur == nil {
+	d := c.belongs()
+	if d == nil {
 		return nil
 	}
-	for _, m := range cur.doc.Layout.Members {
+	for _, m := range d.Layout.Members {
 		text, ok, err := c.env.Meta.Get(peerPrefix + m.ID.String())
 		if err != nil {
 			return fmt.Errorf("catalog: read what is remembered of node %s: %w", m.ID, err)
@@ -175,8 +175,8 @@ func (c *Catalog) checkCluster(cur *edition, h transport.Hello) error {
 			return nil // a survivor that has to hear of the recovery yet
 		}
 		return &RefusedError{Node: h.Node.String(), Reason: "generation",
-			Detail: fmt.Sprintf("it has generation %d of the catalog, this cluster was recovered to generation %d: wipe its directory and join again",
-				h.Generation, cur.doc.Generation)}
+			Detail: fmt.Sprintf("it has generation %d of the catalog, this cluster was recovered to generation %d without it: "+
+				"wipe its directory to join as a new node; if it was only joining, start it again", h.Generation, cur.doc.Generation)}
 	}
 	return nil
 }

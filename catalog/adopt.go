@@ -31,6 +31,9 @@ func (c *Catalog) adopt(ctx context.Context, raw []byte) error {
 			return c.agree(cur, next)
 		}
 	}
+	if cur == nil && c.was.above(next.doc.Generation, next.doc.Version) {
+		return fmt.Errorf("catalog: version %d is older than what this node has joined by", next.doc.Version)
+	}
 	if _, ok := next.doc.Member(c.self); !ok || cur != nil && next.doc.GaveUp(c.self, cur.doc.Generation) {
 		return c.leave(next)
 	}
@@ -44,6 +47,9 @@ func (c *Catalog) adopt(ctx context.Context, raw []byte) error {
 	}
 	c.current.Store(next)
 	signal(c.adopted)
+	if cur == nil {
+		close(c.entered)
+	}
 	c.metrics.adoptions.Inc()
 	c.metrics.serve(next)
 	c.log.Info("catalog adopted", "version", next.doc.Version, "generation", next.doc.Generation,

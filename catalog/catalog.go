@@ -29,10 +29,12 @@ type Meta interface {
 	Set(key string, value []byte) error
 }
 
-// Caller makes control calls: *transport.Transport. Both methods honour ctx.
+// Caller makes control calls by the node's transport.
 type Caller interface {
 	Control(ctx context.Context, address, kind string, body []byte) ([]byte, error)
 	Probe(ctx context.Context, address string) (transport.Hello, error)
+	// Where is the address of a member: where it was met last, or else its recorded one.
+	Where(m ring.Member) string
 }
 
 // Env is what a Catalog uses of the node around it. Every field is needed.
@@ -109,6 +111,11 @@ type Catalog struct {
 
 	current atomic.Pointer[edition] // what the node serves by
 	durable atomic.Pointer[edition] // what is on disk: current, or the one that OnAdopt is at
+	// was is by what this node was joining when it stopped: a member has to confirm it
+	// before it counts. It does not change after Open.
+	was *edition
+	// entered is closed once this node is a member.
+	entered chan struct{}
 	// previous is the edition before; its members hear of the current one too.
 	previous atomic.Pointer[edition]
 	gone     atomic.Bool
@@ -141,7 +148,7 @@ func Open(cfg Config, env Env) (*Catalog, error) {
 		cfg: cfg, env: env, log: env.Logger, rand: env.Rand,
 		proposing: newSlot(), adopting: newSlot(), voting: newSlot(), pulling: newSlot(), recovering: newSlot(),
 		hints: make(chan hint, hintsMax), announce: make(chan struct{}, 1), adopted: make(chan struct{}, 1),
-		quiet: newQuieter(env.Logger),
+		quiet: newQuieter(env.Logger), entered: make(chan struct{}),
 	}
 	for _, load := range []func() error{c.loadNode, c.loadDocument, c.loadAcceptor, c.loadPeers} {
 		if err := load(); err != nil {
@@ -208,8 +215,28 @@ func (c *Catalog) loadDocument() error {
 		return fmt.Errorf("catalog: this node is configured for zone %q in datacenter %q but is a member in zone %q of %q: "+
 			"set zone and datacenter to that, or change the zone with: dunlin node zone %s %s", c.cfg.Zone, c.cfg.Datacenter, zone, me.Datacenter, c.self, c.cfg.Zone)
 	}
+	if e.doc.OnlyJoins(c.self) {
+		c.was = e
+		return nil
+	}
 	c.durable.Store(e)
 	c.current.Store(e)
+	close(c.entered)
+	return nil
+}
+
+// Rejoining reports whether this node was joining a cluster when it stopped, and has not
+// been confirmed yet: Join does that, without seeds too.
+func (c *Catalog) Rejoining() bool { return c.was != nil && c.current.Load() == nil }
+
+// belongs is the last document of the cluster that this node belongs to; nil: to none.
+func (c *Catalog) belongs() *Document {
+	if e := c.current.Load(); e != nil {
+		return e.doc
+	}
+	if c.was != nil {
+		return c.was.doc
+	}
 	return nil
 }
 
@@ -282,8 +309,10 @@ func (c *Catalog) Fact() Fact {
 
 // Hello is what this node says of itself to others.
 func (c *Catalog) Hello() transport.Hello {
-	h := transport.Hello{Node: c.self, Store: c.env.Store, Boot: c.env.Boot, Start: c.startID, Ceiling: c.env.Ceiling}
-	if d := c.Document(); d != nil {
+	h := transport.Hello{
+		Node: c.self, Store: c.env.Store, Boot: c.env.Boot, Start: c.startID, Ceiling: c.env.Ceiling, Addresses: c.cfg.Addresses,
+	}
+	if d := c.belongs(); d != nil {
 		h.Cluster, h.ClusterName, h.Generation = d.Cluster, d.Name, d.Generation
 	}
 	return h

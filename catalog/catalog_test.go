@@ -220,6 +220,45 @@ func TestCrashBetweenPromiseAndAccept(t *testing.T) {
 	})
 }
 
+// TestAddressesOfOthers: a node is started where another was. That is recorded only if
+// the node itself answers there; then it is, although the other one is recorded there too.
+func TestAddressesOfOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFabric(t, 8)
+		nodes := f.cluster(3)
+		defer func() { stopAll(nodes) }()
+		a, b := nodes[1], nodes[2]
+		recorded := func(of *node) string {
+			m, _ := nodes[0].catalog.Document().Member(of.catalog.Self())
+			return m.Internode
+		}
+		b.crash()
+		b.config = func(c *Config) { c.Addresses.Internode = a.address } // by mistake
+		b.start()
+		time.Sleep(time.Minute)
+		if got := recorded(b); got != "10.0.0.3:7481" {
+			t.Errorf("a node is recorded at %s, where another one answers", got)
+		}
+		a.crash()
+		b.crash()
+		b.config, b.address = nil, a.address
+		f.set(func() { f.nodes = map[string]*node{nodes[0].address: nodes[0], b.address: b} })
+		b.start()
+		time.Sleep(time.Minute)
+		if got := recorded(b); got != b.address {
+			t.Errorf("a node is recorded at %s, and answers at %s", got, b.address)
+		}
+		a.address = "10.0.0.3:7481"
+		f.set(func() { f.nodes[a.address] = a })
+		a.start()
+		time.Sleep(time.Minute)
+		f.settle(nodes)
+		if recorded(a) != a.address || recorded(b) != b.address {
+			t.Errorf("recorded at %s and %s", recorded(a), recorded(b))
+		}
+	})
+}
+
 func TestJoinIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFabric(t, 6)

@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -112,10 +113,15 @@ func (c *Catalog) takeBack(ctx context.Context) error {
 }
 
 // runAddresses proposes this node's addresses once if they differ from those in
-// the document: it was restarted with others.
+// the document: it was restarted with others. It can be reached meanwhile, since it
+// tells everybody that it meets.
 func (c *Catalog) runAddresses(ctx context.Context) {
+	select {
+	case <-c.entered:
+	case <-ctx.Done():
+	}
 	wait := backoff{}
-	for ctx.Err() == nil && c.current.Load() != nil {
+	for ctx.Err() == nil {
 		err := c.proposeAddresses(ctx)
 		if err == nil {
 			return
@@ -127,17 +133,25 @@ func (c *Catalog) runAddresses(ctx context.Context) {
 	}
 }
 
+// proposeAddresses makes this node's addresses those in the document. An address
+// belongs to the member that answers there, whoever else is recorded with it: that one
+// has moved, or is down and cannot come back there. If nobody answers at all, the
+// address has to be free.
 func (c *Catalog) proposeAddresses(ctx context.Context) error {
 	if me, ok := c.current.Load().doc.Member(c.self); ok && me.Addresses == c.cfg.Addresses {
 		return nil
+	}
+	silent := c.identify(ctx, c.member())
+	if other := (*RefusedError)(nil); errors.As(silent, &other) {
+		return silent
 	}
 	return c.Propose(ctx, func(d Document) (Document, error) {
 		me, ok := d.Member(c.self)
 		if !ok || me.Addresses == c.cfg.Addresses {
 			return d, ErrUnchanged
 		}
-		if err := document.CheckFree(&d, c.member()); err != nil {
-			return d, err
+		if err := document.CheckFree(&d, c.member()); err != nil && silent != nil {
+			return d, errors.Join(err, silent)
 		}
 		var err error
 		d.Layout, err = d.Layout.WithAddresses(c.self, c.cfg.Addresses)

@@ -15,8 +15,8 @@ type (
 	Settings = document.Settings
 )
 
-// WithMember is a document with a node that joins, with others if together is above 1,
-// or has other addresses. The error may be ErrUnchanged.
+// WithMember is a document with a node that joins, with others if together is above 1.
+// The error may be ErrUnchanged.
 func WithMember(d Document, m ring.Member, together int) (Document, error) {
 	return document.WithMember(d, m, together)
 }
@@ -31,6 +31,9 @@ type edition struct {
 
 // above reports whether this edition lies above a generation and version.
 func (e *edition) above(generation, version uint64) bool {
+	if e == nil {
+		return false
+	}
 	if e.doc.Generation != generation {
 		return e.doc.Generation > generation
 	}

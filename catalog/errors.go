@@ -24,6 +24,9 @@ type (
 // already; Propose then succeeds without proposing.
 var ErrUnchanged = document.ErrUnchanged
 
+// ErrUnderway is the ErrUnchanged of what the change on its way brings about.
+var ErrUnderway = document.ErrUnderway
+
 // ErrNoCatalog: this node is not a member of a cluster yet.
 var ErrNoCatalog = errors.New("catalog: this node is not a member of a cluster yet")
 
@@ -38,6 +41,9 @@ type NoMajorityError struct {
 // Error says how many voters answered of how many.
 func (e *NoMajorityError) Error() string {
 	text := fmt.Sprintf("catalog: a change needs %d of %d voters, the last try reached %d", e.Need, e.Voters, e.Alive)
+	if e.Alive < e.Need {
+		text += " (start the others again; if most are lost for good: dunlin recover)"
+	}
 	if e.Cause != nil {
 		text += ": " + e.Cause.Error()
 	}
@@ -78,7 +84,7 @@ func foreign(what string, h transport.Hello, ours *Document) error {
 const (
 	kindGone    = "gone"
 	kindRefused = "refused"
-	kindUnknown = "unknown" // to those who ask: it is no member
+	kindUnknown = "unknown" // to those who ask: they are no members, and may never have been
 	kindInvalid = "invalid"
 	kindMember  = "not_a_member"
 	kindFailed  = "failed"
@@ -102,7 +108,7 @@ func crossing(err error) error {
 		return err
 	case errors.As(err, &gone):
 		kind = kindGone
-	case errors.As(err, &refused) && refused.Reason == "unknown":
+	case errors.As(err, &refused) && (refused.Reason == "unknown" || refused.Reason == "generation"):
 		kind = kindUnknown
 	case errors.As(err, &refused), errors.As(err, &foreign):
 		kind = kindRefused

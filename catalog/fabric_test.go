@@ -100,7 +100,8 @@ type node struct {
 	boot    uint64
 	ceiling hlc.Timestamp
 	config  func(*Config)
-	stop    context.CancelFunc // of Run; nil while down
+	met     map[ring.NodeID]string // where its transport has met others
+	stop    context.CancelFunc     // of Run; nil while down
 
 	catalog *Catalog
 	adopt   func(*schema.View) error
@@ -231,6 +232,14 @@ func (n *node) Probe(ctx context.Context, address string) (h transport.Hello, er
 		return nil
 	})
 	return h, err
+}
+
+// Where is the transport's.
+func (n *node) Where(m ring.Member) string {
+	if at := n.met[m.ID]; at != "" {
+		return at
+	}
+	return m.Internode
 }
 
 // memory is a Meta: every Set is durable.

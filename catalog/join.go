@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,7 +21,7 @@ import (
 // Bootstrap makes a new cluster with this node as its only member. If the node is
 // a member already, nothing happens.
 func (c *Catalog) Bootstrap(ctx context.Context) error {
-	if d := c.Document(); d != nil {
+	if d := c.belongs(); d != nil {
 		c.log.Info("this node is a member already: not bootstrapping", "cluster", d.Name, "id", d.Cluster)
 		return nil
 	}
@@ -52,21 +53,42 @@ func (c *Catalog) Bootstrap(ctx context.Context) error {
 // Join asks the nodes at seeds, one after another and again after a pause, to
 // propose this node as a member, until one has or ctx ends. A refusal that will
 // not change, such as that of a sealed cluster, is returned at once. If the node is
-// a member already, seeds are only checked to be of the same cluster.
+// a member already, seeds are only checked to be of the same cluster. A node that was
+// joining when it stopped asks the members too: it goes on if it is joining still, and
+// joins anew if it was dropped, unless there are no seeds.
 func (c *Catalog) Join(ctx context.Context, seeds []string) error {
-	if len(seeds) == 0 {
+	if c.belongs() != nil {
+		if err := c.checkSeeds(ctx, seeds); err != nil || c.current.Load() != nil {
+			return err
+		}
+	}
+	req := joinRequest{Member: c.member(), Together: c.cfg.Together}
+	asked := slices.Clone(seeds)
+	if c.was != nil {
+		req.Was, req.Only = &pullRequest{Generation: c.was.doc.Generation, Version: c.was.doc.Version}, len(seeds) == 0
+		for _, m := range c.was.doc.Layout.Members {
+			if m.ID != c.self && !slices.Contains(asked, m.Internode) {
+				asked = append(asked, m.Internode)
+			}
+		}
+	}
+	if len(asked) == 0 {
 		return errors.New("catalog: joining needs the address of at least one member")
 	}
-	if c.current.Load() != nil {
-		return c.checkSeeds(ctx, seeds)
-	}
+	return c.joinAtAny(ctx, asked, &req)
+}
+
+func (c *Catalog) joinAtAny(ctx context.Context, addresses []string, req *joinRequest) error {
 	wait := backoff{}
 	for {
 		var errs []error
-		for _, seed := range seeds {
-			err := c.joinAt(ctx, seed)
+		for _, seed := range addresses {
+			err := c.joinAt(ctx, seed, req)
 			if err == nil {
 				return nil
+			}
+			if typed := (*transport.ControlError)(nil); c.was != nil && errors.As(err, &typed) && typed.Kind == kindGone {
+				return c.removed(c.was.doc)
 			}
 			if permanent(err) {
 				return fmt.Errorf("catalog: joining at %s: %w", seed, err)
@@ -80,8 +102,8 @@ func (c *Catalog) Join(ctx context.Context, seeds []string) error {
 	}
 }
 
-func (c *Catalog) joinAt(ctx context.Context, seed string) error {
-	body, err := json.Marshal(joinRequest{Member: c.member(), Together: c.cfg.Together})
+func (c *Catalog) joinAt(ctx context.Context, seed string, req *joinRequest) error {
+	body, err := json.Marshal(req)
 	if err != nil {
 		return fmt.Errorf("catalog: encode a join: %w", err)
 	}
@@ -100,7 +122,7 @@ func (c *Catalog) joinAt(ctx context.Context, seed string) error {
 func (c *Catalog) checkSeeds(ctx context.Context, seeds []string) error {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.CallTimeout)
 	defer cancel()
-	ours := c.Document()
+	ours := c.belongs()
 	errs := make([]error, len(seeds))
 	var wg sync.WaitGroup
 	for i, seed := range seeds {
@@ -118,7 +140,7 @@ func (c *Catalog) checkSeeds(ctx context.Context, seeds []string) error {
 
 // handleJoin proposes a node as a member, after it was found at its address. A
 // node that is a member already gets the document again: an answer may have been
-// lost.
+// lost, or it has been restarted. If its addresses are others, it says so later.
 func (c *Catalog) handleJoin(ctx context.Context, from transport.Hello, body []byte) ([]byte, error) {
 	var req joinRequest
 	if err := parse(callJoin, body, &req); err != nil {
@@ -132,10 +154,13 @@ func (c *Catalog) handleJoin(ctx context.Context, from transport.Hello, body []b
 	if err := c.checkJoiner(cur, from, joiner); err != nil {
 		return nil, err
 	}
-	if m, ok := cur.doc.Member(joiner.ID); ok && m.Addresses == joiner.Addresses {
-		return cur.raw, nil
+	if known, err := c.known(cur, &req); known || err != nil {
+		return cur.raw, err
 	}
 	if err := c.identify(ctx, joiner); err != nil {
+		return nil, err
+	}
+	if err := c.checkReplaced(ctx, cur.doc, joiner); err != nil {
 		return nil, err
 	}
 	start := time.Now()
@@ -147,6 +172,26 @@ func (c *Catalog) handleJoin(ctx context.Context, from transport.Hello, body []b
 	c.log.Info("member joined", "member", joiner.ID, "address", joiner.Internode, "zone", joiner.Zone,
 		"version", cur.doc.Version, "took", time.Since(start))
 	return cur.raw, nil
+}
+
+// known reports whether a node that wants to join is a member already, and refuses one
+// that may not come back.
+func (c *Catalog) known(cur *edition, req *joinRequest) (bool, error) {
+	id, was := req.Member.ID, req.Was
+	if was != nil && cur.newer(was.Generation, was.Version) {
+		return false, fmt.Errorf("catalog: this member has not heard of version %d yet", was.Version)
+	}
+	if _, ok := cur.doc.Member(id); ok {
+		return true, nil
+	}
+	if r, removed := cur.doc.WasRemoved(id); removed {
+		return false, &GoneError{Kind: r.Kind, Version: r.Version}
+	}
+	if req.Only {
+		return false, &RefusedError{Node: id.String(), Reason: "aborted", Detail: fmt.Sprintf(
+			"its joining was aborted while it was down (catalog version %d): start it with --join to join again", cur.doc.Version)}
+	}
+	return false, nil
 }
 
 func (c *Catalog) checkJoiner(cur *edition, from transport.Hello, joiner ring.Member) error {
@@ -162,6 +207,20 @@ func (c *Catalog) checkJoiner(cur *edition, from transport.Hello, joiner ring.Me
 		return document.Invalidf("node %s: %v", joiner.ID, err)
 	}
 	return nil
+}
+
+// checkReplaced refuses a joiner that would take the ranges of a node that is back.
+func (c *Catalog) checkReplaced(ctx context.Context, d *Document, joiner ring.Member) error {
+	if _, member := d.Member(joiner.ID); member || d.Replacing == nil {
+		return nil
+	}
+	dead, _ := d.Member(*d.Replacing)
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.CallTimeout)
+	defer cancel()
+	if h, err := c.env.Caller.Probe(ctx, dead.Internode); err != nil || h.Node != *d.Replacing {
+		return nil
+	}
+	return document.Conflictf("node %s is to be replaced by the next node that joins, but it is alive: stop it, or take that back (dunlin layout abort)", d.Replacing)
 }
 
 // identify dials a joiner's advertised address: a node that others cannot reach, or

@@ -94,22 +94,41 @@ func (c *Catalog) Confirm(ctx context.Context) error {
 	})
 }
 
-// Abort drops the change on its way, or only that one if an id is given.
+// Abort drops a change, if it is still on its way.
 func (c *Catalog) Abort(ctx context.Context, change uint64) error {
 	return c.Propose(ctx, func(d Document) (Document, error) {
+		if now := d.Layout.Change; now == nil || now.ID != change {
+			return d, ErrUnchanged
+		}
+		return aborted(d)
+	})
+}
+
+// AbortAny drops the change on its way, or what Replace prepared if there is none. It
+// returns what it dropped: its kind, empty if there was nothing, and its id, 0 if it was
+// only prepared.
+func (c *Catalog) AbortAny(ctx context.Context) (kind string, id uint64, err error) {
+	err = c.Propose(ctx, func(d Document) (Document, error) {
 		now := d.Layout.Change
-		if now == nil && d.Replacing != nil && change == 0 {
+		switch {
+		case now != nil:
+			kind, id = now.Kind, now.ID
+			return aborted(d)
+		case d.Replacing != nil:
+			kind, id = document.KindReplace, 0
 			d.Replacing = nil
 			return d, nil
 		}
-		if now == nil || change != 0 && now.ID != change {
-			return d, ErrUnchanged
-		}
-		next, err := d.Layout.Abort(d.Version+1, d.Schema.Placements())
-		if err != nil {
-			return d, document.Conflictf("%v", err)
-		}
-		d.Layout = next
-		return d, nil
+		return d, ErrUnchanged // an earlier try may have been decided: what it dropped is returned
 	})
+	return kind, id, err
+}
+
+func aborted(d Document) (Document, error) {
+	next, err := d.Layout.Abort(d.Version+1, d.Schema.Placements())
+	if err != nil {
+		return d, document.Conflictf("%v", err)
+	}
+	d.Layout = next
+	return d, nil
 }

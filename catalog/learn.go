@@ -161,7 +161,7 @@ func (c *Catalog) pull(ctx context.Context, m ring.Member) (err error) {
 	}
 	call, cancel := context.WithTimeout(ctx, c.cfg.CallTimeout)
 	defer cancel()
-	text, err := c.env.Caller.Control(call, m.Internode, callPull, body)
+	text, err := c.control(call, m, callPull, body)
 	if typed := (*transport.ControlError)(nil); errors.As(err, &typed) {
 		c.refusedAs(cur, typed.Kind)
 	}
@@ -184,21 +184,25 @@ func (c *Catalog) pull(ctx context.Context, m ring.Member) (err error) {
 
 // refusedAs ends the node's membership if another member does not know it any more.
 func (c *Catalog) refusedAs(cur *edition, kind string) {
-	me, _ := cur.doc.Member(c.self)
 	switch {
 	case kind == kindGone:
-		gone := &GoneError{Kind: "removed", Version: cur.doc.Version}
-		if me.State == ring.Leaving {
-			gone.Kind = document.KindDecommission // it missed only that it is over
-		}
-		// On disk, so that it does not serve by its old document after a restart.
-		if err := c.env.Meta.Set(goneKey, []byte(gone.Kind)); err != nil {
-			c.log.Warn("that this node is no member any more is not stored", "error", err)
-		}
-		c.end(gone)
-	case kind == kindUnknown && me.State == ring.Joining:
+		c.end(c.removed(cur.doc))
+	case kind == kindUnknown && cur.doc.OnlyJoins(c.self):
 		c.end(&GoneError{Version: cur.doc.Version})
 	}
+}
+
+// removed notes that this node, which last had a document, may not come back.
+func (c *Catalog) removed(d *Document) *GoneError {
+	gone := &GoneError{Kind: "removed", Version: d.Version}
+	if me, _ := d.Member(c.self); me.State == ring.Leaving {
+		gone.Kind = document.KindDecommission // it missed only that it is over
+	}
+	// On disk, so that it does not serve by its old document after a restart.
+	if err := c.env.Meta.Set(goneKey, []byte(gone.Kind)); err != nil {
+		c.log.Warn("that this node is no member any more is not stored", "error", err)
+	}
+	return gone
 }
 
 func (c *Catalog) handlePull(from transport.Hello, body []byte) ([]byte, error) {
@@ -252,7 +256,7 @@ func (c *Catalog) tell(ctx context.Context, e *edition) {
 	}
 	for _, m := range all {
 		wg.Go(func() {
-			if _, err := c.env.Caller.Control(ctx, m.Internode, callLearn, e.raw); err != nil {
+			if _, err := c.control(ctx, m, callLearn, e.raw); err != nil {
 				c.log.Debug("a member was not told of the new catalog", "member", m.ID, "version", e.doc.Version, "error", err)
 			}
 		})

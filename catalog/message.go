@@ -63,6 +63,10 @@ type pullAnswer struct {
 type joinRequest struct {
 	Member   ring.Member `json:"member"`
 	Together int         `json:"together,omitempty"` // so many nodes join in one step
+	// Was is the document by which the node was joining when it stopped. It may have been
+	// dropped since; with Only it does not want to join anew.
+	Was  *pullRequest `json:"was,omitempty"`
+	Only bool         `json:"only,omitempty"`
 }
 
 // parse reads a body from another node.

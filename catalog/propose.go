@@ -201,7 +201,7 @@ func (c *Catalog) ask(ctx context.Context, cur *edition, voter ring.Member, kind
 	}
 	answer, err := c.askOnce(ctx, voter, kind, body)
 	if err == nil && answer.Behind {
-		if _, err := c.env.Caller.Control(ctx, voter.Internode, callLearn, cur.raw); err != nil {
+		if _, err := c.control(ctx, voter, callLearn, cur.raw); err != nil {
 			return nil, fmt.Errorf("catalog: bring node %s up to date: %w", voter.ID, err)
 		}
 		answer, err = c.askOnce(ctx, voter, kind, body)
@@ -215,8 +215,13 @@ func (c *Catalog) ask(ctx context.Context, cur *edition, voter ring.Member, kind
 	return answer, nil
 }
 
+// control makes a control call to a member, wherever it is.
+func (c *Catalog) control(ctx context.Context, m ring.Member, kind string, body []byte) ([]byte, error) {
+	return c.env.Caller.Control(ctx, c.env.Caller.Where(m), kind, body)
+}
+
 func (c *Catalog) askOnce(ctx context.Context, voter ring.Member, kind string, body []byte) (*ballotAnswer, error) {
-	text, err := c.env.Caller.Control(ctx, voter.Internode, kind, body)
+	text, err := c.control(ctx, voter, kind, body)
 	if err != nil {
 		return nil, fmt.Errorf("catalog: %s at node %s: %w", kind, voter.ID, err)
 	}

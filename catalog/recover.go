@@ -19,10 +19,10 @@ import (
 // Recover makes survivors, of which this node is one, the only voters of a cluster
 // that has lost its majority for good, and begins to fill up what the others held.
 // All survivors have to answer, and the newest document that one of them has is what is
-// recovered. A change on its way is aborted, or finished if reads ask its target already.
-// The survivor with the smallest id decides which recovery it is if there are several at
+// recovered; none of the others may be alive. A change on its way is aborted, or finished
+// if reads ask its target already. The survivor with the smallest id decides which recovery it is if there are several at
 // once. Calls may be repeated, at any survivor.
-func (c *Catalog) Recover(ctx context.Context, survivors []ring.NodeID, reason string, now time.Time) error {
+func (c *Catalog) Recover(ctx context.Context, survivors []ring.NodeID, reason string, now time.Time, alive func(ring.NodeID) bool) error {
 	survivors = slices.Clone(survivors)
 	slices.SortFunc(survivors, func(a, b ring.NodeID) int { return bytes.Compare(a[:], b[:]) })
 	survivors = slices.Compact(survivors)
@@ -30,7 +30,7 @@ func (c *Catalog) Recover(ctx context.Context, survivors []ring.NodeID, reason s
 	if err != nil {
 		return err
 	}
-	raw, err := c.recovered(cur, survivors, reason, now)
+	raw, err := c.recovered(cur, document.Recovery{At: now.UTC(), By: c.self, Survivors: survivors, Reason: reason}, alive)
 	switch {
 	case errors.Is(err, ErrUnchanged):
 		return c.spread(ctx, survivors) // who has missed it
@@ -40,7 +40,7 @@ func (c *Catalog) Recover(ctx context.Context, survivors []ring.NodeID, reason s
 	if m, _ := cur.doc.Member(survivors[0]); m.ID == c.self {
 		err = c.handleRecover(ctx, c.Hello(), raw)
 	} else {
-		_, err = c.env.Caller.Control(ctx, m.Internode, callRecover, raw)
+		_, err = c.control(ctx, m, callRecover, raw)
 	}
 	if err != nil {
 		return document.Conflictf("survivor %s, which decides on recoveries, has not agreed, or its answer was lost: repeat the command (%v)", survivors[0], err)
@@ -73,9 +73,10 @@ func (c *Catalog) newestOf(ctx context.Context, survivors []ring.NodeID) (*editi
 func (c *Catalog) catchUpWith(ctx context.Context, m ring.Member) error {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.CallTimeout)
 	defer cancel()
-	h, err := c.env.Caller.Probe(ctx, m.Internode)
+	at := c.env.Caller.Where(m)
+	h, err := c.env.Caller.Probe(ctx, at)
 	if err != nil || h.Node != m.ID {
-		return document.Conflictf("survivor %s does not answer at %s: all of them have to (%v)", m.ID, m.Internode, err)
+		return document.Conflictf("survivor %s does not answer at %s: all of them have to (%v)", m.ID, at, err)
 	}
 	if !c.current.Load().newer(h.Generation, h.Version) {
 		return nil
@@ -88,8 +89,8 @@ func (c *Catalog) catchUpWith(ctx context.Context, m ring.Member) error {
 }
 
 // recovered is the encoded document of a recovery.
-func (c *Catalog) recovered(cur *edition, survivors []ring.NodeID, reason string, now time.Time) ([]byte, error) {
-	d, err := cur.doc.Recovered(survivors, c.self, reason, now)
+func (c *Catalog) recovered(cur *edition, r document.Recovery, alive func(ring.NodeID) bool) ([]byte, error) {
+	d, err := cur.doc.Recovered(r, alive)
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +141,7 @@ func (c *Catalog) spread(ctx context.Context, survivors []ring.NodeID) error {
 	for i, id := range survivors {
 		if m, ok := e.doc.Member(id); ok && id != c.self {
 			wg.Go(func() {
-				if _, err := c.env.Caller.Control(ctx, m.Internode, callLearn, e.raw); err != nil {
+				if _, err := c.control(ctx, m, callLearn, e.raw); err != nil {
 					errs[i] = fmt.Errorf("catalog: the cluster is recovered, but survivor %s learns of it later: %w", id, err)
 				}
 			})

@@ -12,6 +12,9 @@ import (
 	"github.com/dunlindb/dunlin/ring"
 )
 
+// nobody is alive whom a recovery gives up.
+func nobody(ring.NodeID) bool { return false }
+
 // lost is a sealed cluster of four of which the last two are gone for good.
 func lost(t *testing.T, seed uint64) (f *fabric, nodes []*node, survivors []ring.NodeID) {
 	t.Helper()
@@ -42,15 +45,15 @@ func TestRecoveredAtTheOtherOne(t *testing.T) {
 					first, second = second, first
 				}
 				f.set(func() { f.drop = func(_, _, kind string) bool { return kind != "hello" } })
-				if err := first.Recover(within(t, time.Minute), survivors, "fire", time.Now()); err == nil {
+				if err := first.Recover(within(t, time.Minute), survivors, "fire", time.Now(), nobody); err == nil {
 					t.Error("nothing is said of the survivor that has not heard of it")
 				}
-				if err := second.Recover(within(t, time.Minute), survivors, "fire", time.Now()); err == nil {
+				if err := second.Recover(within(t, time.Minute), survivors, "fire", time.Now(), nobody); err == nil {
 					t.Error("a second recovery is begun though a survivor knows of the first")
 				}
 				f.heal()
 				for _, c := range []*Catalog{second, first} {
-					if err := c.Recover(within(t, time.Minute), survivors, "fire", time.Now()); err != nil {
+					if err := c.Recover(within(t, time.Minute), survivors, "fire", time.Now(), nobody); err != nil {
 						t.Errorf("repeated: %v", err)
 					}
 				}
@@ -76,7 +79,7 @@ func TestRecoveredTwiceAtOnce(t *testing.T) {
 			defer func() { stopAll(nodes) }()
 			f.set(func() { f.loss = 0.2 * float64(seed%2) })
 			recovered := func(n *node) error {
-				return n.catalog.Recover(within(t, time.Minute), survivors, "fire", time.Now())
+				return n.catalog.Recover(within(t, time.Minute), survivors, "fire", time.Now(), nobody)
 			}
 			errs := make([]error, 2)
 			var both sync.WaitGroup
@@ -153,14 +156,14 @@ func TestRecoveredBehind(t *testing.T) {
 			nodes[i].crash()
 		}
 		survivors := []ring.NodeID{nodes[0].catalog.Self(), behind.catalog.Self()}
-		if err := behind.catalog.Recover(within(t, time.Minute), survivors, "fire", time.Now()); err == nil {
+		if err := behind.catalog.Recover(within(t, time.Minute), survivors, "fire", time.Now(), nobody); err == nil {
 			t.Error("a change that has ended is aborted")
 		}
 		if v := behind.catalog.View(); v.Generation != 0 {
 			t.Errorf("generation %d follows version %d, but another survivor has version %d", v.Generation, v.Version-1, nodes[0].catalog.Version())
 		}
 		f.heal()
-		if err := behind.catalog.Recover(within(t, time.Minute), survivors, "fire", time.Now()); err != nil {
+		if err := behind.catalog.Recover(within(t, time.Minute), survivors, "fire", time.Now(), nobody); err != nil {
 			t.Fatal(err)
 		}
 		if m, ok := nodes[0].catalog.Document().Member(id); !ok || m.State != ring.Dead {
@@ -189,14 +192,14 @@ func TestRecoveredAgain(t *testing.T) {
 			}
 		}
 		recovered := func(survivors ...ring.NodeID) error {
-			return nodes[0].catalog.Recover(within(t, time.Minute), survivors, "fire", time.Now())
+			return nodes[0].catalog.Recover(within(t, time.Minute), survivors, "fire", time.Now(), nobody)
 		}
 		if err := recovered(survivors...); err != nil {
 			t.Fatal(err)
 		}
 		f.settle(nodes[:3])
 		var conflict *ConflictError
-		if err := nodes[1].catalog.Abort(within(t, time.Minute), 0); !errors.As(err, &conflict) || !strings.Contains(err.Error(), "recover again") {
+		if _, _, err := nodes[1].catalog.AbortAny(within(t, time.Minute)); !errors.As(err, &conflict) || !strings.Contains(err.Error(), "recover again") {
 			t.Errorf("a recovery is aborted: %v", err)
 		}
 		nodes[2].crash()
@@ -234,7 +237,7 @@ func TestAbortedWhileDown(t *testing.T) {
 			t.Fatal(err)
 		}
 		joiner.crash()
-		if err := nodes[0].catalog.Abort(within(t, time.Hour), 0); err != nil {
+		if _, _, err := nodes[0].catalog.AbortAny(within(t, time.Hour)); err != nil {
 			t.Fatal(err)
 		}
 		f.settle(nodes)
@@ -267,7 +270,7 @@ func TestGivenUpInTheMiddle(t *testing.T) {
 		f.settle(nodes)
 		f.cut(nodes[:2], nodes[2:])
 		survivors := []ring.NodeID{nodes[0].catalog.Self(), nodes[1].catalog.Self()}
-		if err := nodes[0].catalog.Recover(within(t, time.Minute), survivors, "believed to be burnt", time.Now()); err != nil {
+		if err := nodes[0].catalog.Recover(within(t, time.Minute), survivors, "believed to be burnt", time.Now(), nobody); err != nil {
 			t.Fatal(err)
 		}
 		f.heal()
@@ -304,7 +307,7 @@ func TestAbortedBetweenTwoWrites(t *testing.T) {
 			t.Fatal(err)
 		}
 		joiner.meta.breaks(abortedKey, errors.New("it dies here"))
-		if err := nodes[0].catalog.Abort(within(t, time.Hour), 0); err != nil {
+		if _, _, err := nodes[0].catalog.AbortAny(within(t, time.Hour)); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Minute)

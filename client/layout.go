@@ -46,10 +46,9 @@ func (a *Admin) Progress(ctx context.Context) (json.RawMessage, error) {
 	return raw, err
 }
 
-// Abort drops the change on its way.
-func (a *Admin) Abort(ctx context.Context) error {
-	_, err := a.call(ctx, http.MethodDelete, "/v1/layout/change", nil)
-	return err
+// Abort drops the change on its way, and returns as JSON what it was, if there was one.
+func (a *Admin) Abort(ctx context.Context) (json.RawMessage, error) {
+	return a.call(ctx, http.MethodDelete, "/v1/layout/change", nil)
 }
 
 // Recover makes the survivors the only members, of a cluster that has lost its

@@ -51,7 +51,7 @@ func TestLayoutRequests(t *testing.T) {
 		}, `POST /v1/layout/changes {"kind":"replication","keyspace":"k","factors":{"dc1":3}}`, `{}`, 200},
 		{a.Progress, `GET /v1/layout/change `, `{"id":7}`, 200},
 		{a.Progress, `GET /v1/layout/change `, ``, 204},
-		{func(ctx context.Context) (json.RawMessage, error) { return none(a.Abort(ctx)) }, `DELETE /v1/layout/change `, ``, 204},
+		{a.Abort, `DELETE /v1/layout/change `, `{"aborted":true}`, 200},
 		{func(ctx context.Context) (json.RawMessage, error) {
 			return none(a.Recover(ctx, RecoverRequest{Survivors: []string{"a"}, ClusterName: "flock", Reason: "fire"}))
 		}, `POST /v1/recover {"survivors":["a"],"cluster_name":"flock","reason":"fire"}`, ``, 204},

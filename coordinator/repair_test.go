@@ -15,7 +15,9 @@ import (
 
 	"github.com/dunlindb/dunlin/coordinator/quorum"
 	"github.com/dunlindb/dunlin/record"
+	"github.com/dunlindb/dunlin/ring"
 	"github.com/dunlindb/dunlin/schema"
+	"github.com/dunlindb/dunlin/token"
 	"github.com/dunlindb/dunlin/transport"
 )
 
@@ -121,6 +123,75 @@ func TestQuorumReadsAreMonotonic(t *testing.T) {
 				}
 			}
 		})
+	})
+}
+
+// TestWhatWasShownStaysWhileOwnersChange: what a quorum of the old replicas has shown
+// before the flip, acknowledged or not, every quorum read shows afterwards, whichever node
+// is down: the new replica need not have it yet. In the end it does, and the old one is
+// not asked any more.
+func TestWhatWasShownStaysWhileOwnersChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		views := joinViews(t, 4)
+		cl := newCluster(t, 4, 3, nil)
+		const joiner = 3
+		partition, leaver := "", uint16(0)
+		for i := 0; partition == ""; i++ { // one of which the joiner displaces a replica
+			name := fmt.Sprint("p", i)
+			if l := views[1].Ring.Leaving(views[1].Table(testTable).Placement, token.Of([]byte(name)).Range()); len(l) == 1 {
+				partition, leaver = name, l[0]
+			}
+		}
+		index := map[ring.NodeID]int{}
+		for i, n := range cl.nodes {
+			index[n.id] = i
+		}
+		old := index[views[1].Ring.Member(leaver).ID]
+		other := (old + 1) % 3 // with the one that leaves, a quorum of those before
+		key := rowKey(t, views[0].Table(testTable), partition, 1)
+		row := record.Row{Cells: []record.Cell{{Column: testColumn, Timestamp: 5, Value: []byte("shown")}}}
+		for _, i := range []int{old, other} {
+			cl.nodes[i].merge(key, row.Append(nil))
+		}
+		read := func(v *schema.View, down int) string {
+			cl.adopt(v)
+			cl.nodes[down].behave(func(n *node) { n.dead = true })
+			defer cl.nodes[down].behave(func(n *node) { n.dead = false })
+			got, err := cl.nodes[(down+1)%4].read(t, Quorum, partition)
+			if err != nil {
+				t.Fatalf("version %d without node %d: %v", v.Version, down, err)
+			}
+			return got[1]
+		}
+		if got := read(views[0], 3-old-other); got != "shown" {
+			t.Fatalf("before the flip: %q", got)
+		}
+		if _, has := cl.nodes[joiner].stored()[string(key)]; has {
+			t.Fatal("the new replica has it: there is nothing to find out")
+		}
+		for _, down := range []int{other, 3 - old - other, old, joiner} {
+			if got := read(views[1], down); got != "shown" {
+				t.Errorf("once flipped, without node %d: %q", down, got)
+			}
+		}
+		for _, i := range []int{old, joiner} { // those that stay are enough
+			cl.nodes[i].behave(func(n *node) { n.dead = true })
+		}
+		if got, err := cl.nodes[other].read(t, Quorum, partition); err != nil || got[1] != "shown" {
+			t.Errorf("of those that stay: %q, %v", got[1], err)
+		}
+		for _, i := range []int{old, joiner} {
+			cl.nodes[i].behave(func(n *node) { n.dead = false })
+		}
+		before := cl.nodes[old].reads
+		for _, down := range []int{other, 3 - old - other, joiner} {
+			if got := read(views[2], down); got != "shown" {
+				t.Errorf("when it is finished, without node %d: %q", down, got)
+			}
+		}
+		if cl.nodes[old].reads != before {
+			t.Error("a node that has left the range is asked")
+		}
 	})
 }
 

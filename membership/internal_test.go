@@ -20,6 +20,7 @@ var testCluster = uuid.MustParse("6f1c6a1e-0f0f-4a6b-9d43-2f1c9f0b7a11")
 func TestMetaRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		f := Fact{Version: rapid.Uint64().Draw(t, "version"), Generation: rapid.Uint64().Draw(t, "generation")}
+		f.Internode = rapid.StringN(0, -1, 255).Draw(t, "internode")
 		copy(f.Hash[:], rapid.SliceOfN(rapid.Byte(), 32, 32).Draw(t, "hash"))
 		meta := appendMeta(nil, testCluster, f)
 		meta = append(meta, rapid.SliceOfN(rapid.Byte(), 0, 8).Draw(t, "later fields")...)
@@ -32,6 +33,10 @@ func TestMetaRoundTrip(t *testing.T) {
 		}
 		if _, err := parseMeta(meta[:metaSize-1], testCluster); err == nil {
 			t.Fatal("a short meta was accepted")
+		}
+		earlier, err := parseMeta(meta[:metaSize], testCluster)
+		if f.Internode = ""; err != nil || earlier != f {
+			t.Fatalf("of an earlier version: %+v, %v", earlier, err)
 		}
 	})
 }

@@ -23,18 +23,21 @@ func (n *Node) Plan(_ context.Context, r admin.ChangeRequest) (admin.LayoutPlan,
 	if doc == nil {
 		return admin.LayoutPlan{}, catalog.ErrNoCatalog
 	}
-	plan := admin.LayoutPlan{Kind: r.Kind, Nodes: []admin.NodePlan{}}
+	plan := admin.LayoutPlan{Kind: planned(r), Nodes: []admin.NodePlan{}}
 	with := planning.Plan{Document: *doc, Self: n.Self(), Alive: n.alive}
 	outline, err := with.Outline(r)
 	switch c := doc.Layout.Change; {
-	case errors.Is(err, catalog.ErrUnchanged):
-		if outline, plan.Change, err = with.OnItsWay(); err != nil {
+	case errors.Is(err, catalog.ErrUnderway):
+		if outline, err = with.OnItsWay(); err != nil {
 			return plan, err
 		}
-		plan.Started, plan.Done = plan.Change != 0, plan.Change == 0
+		plan.Started, plan.Change = true, c.ID
 		plan.GivesUp = r.Kind == admin.KindRemove && slices.ContainsFunc(outline.Members, func(m rebalance.MemberOutline) bool {
 			return m.ID.String() == r.Node && m.State != ring.Dead
 		})
+	case errors.Is(err, catalog.ErrUnchanged):
+		plan.Done = true
+		return plan, nil
 	case err != nil:
 		return plan, err
 	case c != nil:
@@ -45,6 +48,17 @@ func (n *Node) Plan(_ context.Context, r admin.ChangeRequest) (admin.LayoutPlan,
 		plan.Warnings = append(plan.Warnings, "nothing moves until the new node is started with --join, in the same zone")
 	}
 	return plan, n.fill(&plan, outline)
+}
+
+// planned names what is planned.
+func planned(r admin.ChangeRequest) string {
+	switch {
+	case r.Kind != admin.KindJoin || len(r.Remove) == 0:
+		return r.Kind
+	case len(r.Add) == 0:
+		return admin.KindDecommission
+	}
+	return admin.KindJoin + ", " + admin.KindDecommission
 }
 
 // fill writes an outline into a plan, with the bytes that it is about.
@@ -73,18 +87,29 @@ func (n *Node) replicaBytes() (float64, error) {
 	if err != nil || v == nil {
 		return 0, err
 	}
-	me, ok := v.Ring.Index(n.Self())
-	held := 0
+	me := rebalance.MemberState{State: rebalance.State{Stored: stats.Bytes}}
+	me.ID = n.Self()
+	return meanReplica(v, []rebalance.MemberState{me}), nil
+}
+
+// meanReplica is about how much one replica of a range takes, by what members hold that
+// had replicas before the change on its way; 0: none of them did.
+func meanReplica(v *schema.View, members []rebalance.MemberState) float64 {
+	held, stored, replicas := make([]int, v.Ring.Members()), uint64(0), 0
 	for p := range v.Ring.Placements() {
-		_, replicas := shares(v.Ring, p)
-		if ok {
-			held += replicas[me]
+		_, each := shares(v.Ring, p)
+		for i := range each {
+			held[i] += each[i]
 		}
 	}
-	if held == 0 {
-		return 0, nil
+	for i := range members {
+		m := &members[i]
+		if at, ok := v.Ring.Index(m.ID); ok && m.Err == nil && held[at] > 0 {
+			stored += m.Stored - min(m.Stored, m.Bytes) // what it has pulled for the change counts elsewhere
+			replicas += held[at]
+		}
 	}
-	return float64(stats.Bytes) / float64(held), nil
+	return float64(stored) / float64(max(replicas, 1))
 }
 
 // Change begins a change of the layout, or finds that it was begun or is done already.
@@ -122,6 +147,12 @@ func (n *Node) Change(ctx context.Context, r admin.ChangeRequest) (admin.LayoutP
 	return plan, nil
 }
 
+// Abort drops the change on its way, or what Replace prepared.
+func (n *Node) Abort(ctx context.Context) (admin.Aborted, error) {
+	kind, id, err := n.catalog.AbortAny(ctx)
+	return admin.Aborted{Aborted: err == nil && kind != "", Kind: kind, Change: id}, err
+}
+
 // Progress is what the change on its way has done, on all nodes; nil if there is none.
 func (n *Node) Progress(ctx context.Context) (*admin.ChangeProgress, error) {
 	if n.rebalance == nil {
@@ -156,23 +187,24 @@ func (n *Node) Progress(ctx context.Context) (*admin.ChangeProgress, error) {
 			p.Nodes = append(p.Nodes, admin.NodeProgress{ID: m.ID.String(), State: state, Ranges: m.Duties, Done: m.Done, BytesDone: m.Bytes})
 		}
 	}
-	return p, n.estimate(p, n.View())
+	n.estimate(p, r.Members)
+	return p, nil
 }
 
 // estimate adds how much there is to copy, about, and how long it takes.
-func (n *Node) estimate(p *admin.ChangeProgress, v *schema.View) error {
-	each, err := n.replicaBytes()
-	if err != nil {
-		return err
+func (n *Node) estimate(p *admin.ChangeProgress, members []rebalance.MemberState) {
+	if p.Phase == string(ring.Flipped) {
+		p.BytesTotal = p.BytesDone
+		return
 	}
-	gains := 0
+	v, gains := n.View(), 0
 	for _, m := range v.Ring.Moves() {
 		gains += len(m.Gained)
 	}
-	p.BytesTotal = max(uint64(float64(gains)*each), p.BytesDone)
+	p.BytesTotal = max(uint64(float64(gains)*meanReplica(v, members)), p.BytesDone)
 	elapsed := time.Since(p.Since).Seconds()
 	if p.Phase != string(ring.Streaming) || elapsed <= 0 {
-		return nil
+		return
 	}
 	p.BytesPerSecond = float64(p.BytesDone) / elapsed
 	// Ranges are pulled first and then compared, which takes about as long.
@@ -186,7 +218,6 @@ func (n *Node) estimate(p *admin.ChangeProgress, v *schema.View) error {
 	if share > 0.01 {
 		p.RemainingSeconds = elapsed * (1 - share) / share
 	}
-	return nil
 }
 
 // Recover makes survivors of a lost majority the only voters.
@@ -206,5 +237,5 @@ func (n *Node) Recover(ctx context.Context, r admin.RecoverRequest) error {
 		}
 		survivors = append(survivors, id)
 	}
-	return n.catalog.Recover(ctx, survivors, r.Reason, n.wall.Now())
+	return n.catalog.Recover(ctx, survivors, r.Reason, n.wall.Now(), n.alive)
 }

@@ -172,7 +172,7 @@ func (n *Node) openCatalog(caller catalog.Caller, ceiling hlc.Timestamp) error {
 	if err != nil {
 		return err
 	}
-	if n.catalog.View() == nil && !n.cfg.Bootstrap && len(n.cfg.Join) == 0 {
+	if n.catalog.View() == nil && !n.catalog.Rejoining() && !n.cfg.Bootstrap && len(n.cfg.Join) == 0 {
 		return fmt.Errorf("node: %s belongs to no cluster yet: start with --bootstrap to found one, or with --join HOST to enter one", n.cfg.DataDir)
 	}
 	return nil
@@ -232,6 +232,11 @@ func (c *lateCaller) Probe(ctx context.Context, address string) (transport.Hello
 	return c.t.Probe(ctx, address)
 }
 
+// Where is the address at which a member is to be reached.
+func (c *lateCaller) Where(m ring.Member) string {
+	return c.t.Where(transport.Peer{ID: m.ID, Address: m.Internode})
+}
+
 // adoptDeadline bounds how long the committers may take to switch to a version.
 const adoptDeadline = 30 * time.Second
 
@@ -248,19 +253,17 @@ func (n *Node) adopt(v *schema.View) error {
 
 // setPeers tells transport and membership whom to be in touch with.
 func (n *Node) setPeers(v *schema.View) {
-	var internode []transport.Peer
-	var gossip []membership.Peer
+	var peers []transport.Peer
 	for i := range v.Ring.Members() {
-		m := v.Ring.Member(uint16(i))
-		if m.ID != n.catalog.Self() {
-			internode = append(internode, transport.Peer{ID: m.ID, Address: m.Internode})
-			gossip = append(gossip, membership.Peer{ID: m.ID, Address: m.Gossip})
+		if m := v.Ring.Member(uint16(i)); m.ID != n.catalog.Self() {
+			peers = append(peers, transport.Peer{ID: m.ID, Address: m.Internode})
 		}
 	}
-	n.transport.SetPeers(internode)
+	n.transport.SetPeers(peers)
 	if m := n.gossip(); m != nil {
-		m.SetPeers(gossip)
-		m.SetFact(membership.Fact(n.catalog.Fact()))
+		m.SetPeers(n.gossipPeers(v))
+		f := n.catalog.Fact()
+		m.SetFact(membership.Fact{Version: f.Version, Generation: f.Generation, Hash: f.Hash, Internode: n.cfg.catalog().Addresses.Internode})
 	}
 }
 

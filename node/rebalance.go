@@ -127,9 +127,6 @@ func (n *Node) Replicate(ctx context.Context, keyspace string, factors map[strin
 	return n.begin(ctx, func(d *catalog.Document) (ring.Plan, error) { return d.Replicate(keyspace, factors) })
 }
 
-// Abort drops the change of the layout that is on its way.
-func (n *Node) Abort(ctx context.Context) error { return n.catalog.Abort(ctx, 0) }
-
 // errStill refuses changes where nothing can be moved.
 var errStill = errors.New("node: anti-entropy is switched off (antientropy.enabled), so nothing can be moved")
 

@@ -59,6 +59,7 @@ func (n *Node) start(ctx context.Context, g *group) error {
 	if n.hints != nil {
 		g.start("hints", n.hints.Run)
 	}
+	g.start("search", n.job(job{name: "search", every: searchEvery, step: (&searcher{n: n}).step}))
 	g.start("returns", n.job(job{name: "returns", every: returnsEvery, step: newReturns(n).step}))
 	if n.antientropy != nil {
 		g.start("antientropy", n.job(job{
@@ -87,12 +88,12 @@ func (n *Node) job(j job) func(context.Context) error {
 	return func(ctx context.Context) error { return runJob(ctx, j, n.metrics, n.log) }
 }
 
-// enter makes the node a member: a restart is one already.
+// enter makes the node a member: a restart is one already, unless it was only joining.
 func (n *Node) enter(ctx context.Context) error {
 	switch {
 	case n.View() != nil:
 		return nil
-	case n.cfg.Bootstrap:
+	case n.cfg.Bootstrap && !n.catalog.Rejoining():
 		return n.catalog.Bootstrap(ctx)
 	default:
 		return n.catalog.Join(ctx, n.seeds())
@@ -117,7 +118,8 @@ func (n *Node) startGossip(g *group) error {
 	m, err := membership.New(n.cfg.membership(), membership.Env{
 		Self: n.Self(), Cluster: doc.Cluster, Key: doc.GossipKey, Network: n.env.Network,
 		OnFact: func(id ring.NodeID, f membership.Fact) {
-			n.catalog.LearnFact(id, catalog.Fact(f))
+			n.catalog.LearnFact(id, catalog.Fact{Version: f.Version, Generation: f.Generation, Hash: f.Hash})
+			n.transport.Heard(id, f.Internode)
 		},
 		Logger: n.log, Registerer: n.env.Registry,
 	})

@@ -3,10 +3,10 @@ package node
 import (
 	"cmp"
 	"context"
-	"strings"
 	"time"
 
 	"github.com/dunlindb/dunlin/admin"
+	"github.com/dunlindb/dunlin/catalog"
 	"github.com/dunlindb/dunlin/ring"
 	"github.com/dunlindb/dunlin/schema"
 	"github.com/dunlindb/dunlin/token"
@@ -27,11 +27,30 @@ func (n *Node) Status() (admin.Status, error) {
 	if v == nil {
 		return s, nil
 	}
-	s.Cluster, s.ClusterID, s.Generation = n.catalog.Document().Name, v.Cluster.String(), v.Generation
+	doc := n.catalog.Document()
+	s.Cluster, s.ClusterID, s.Generation = doc.Name, v.Cluster.String(), v.Generation
+	addHistory(&s, doc)
 	s.CatalogVersion, s.Sealed = v.Version, v.Sealed
 	s.Members = n.memberStatus(v)
 	s.Tables, err = n.tableStatus(v)
 	return s, err
+}
+
+// addHistory adds who was removed and is to be replaced, and what was given up for lost.
+func addHistory(s *admin.Status, doc *catalog.Document) {
+	if doc.Replacing != nil {
+		s.Replacing = doc.Replacing.String()
+	}
+	for _, r := range doc.Removed {
+		s.Removed = append(s.Removed, admin.Removed{ID: r.ID.String(), Kind: r.Kind, CatalogVersion: r.Version})
+	}
+	for _, r := range doc.Recoveries {
+		row := admin.Recovery{Generation: r.Generation, At: r.At, By: r.By.String(), Reason: r.Reason}
+		for _, id := range r.Survivors {
+			row.Survivors = append(row.Survivors, id.String())
+		}
+		s.Recoveries = append(s.Recoveries, row)
+	}
 }
 
 func (n *Node) storageStatus() (admin.Storage, error) {
@@ -70,13 +89,6 @@ func (n *Node) memberStatus(v *schema.View) []admin.Member {
 		for i := range all {
 			if all[i].ID == p.ID.String() && !all[i].Self && p.Err != nil {
 				all[i].Detail = p.Err.Error()
-			}
-		}
-	}
-	if replacing := n.catalog.Document().Replacing; replacing != nil {
-		for i := range all {
-			if all[i].ID == replacing.String() {
-				all[i].Detail = strings.TrimSuffix("the next node that joins takes its place; "+all[i].Detail, "; ")
 			}
 		}
 	}

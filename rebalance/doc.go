@@ -10,7 +10,11 @@
 // Invariants:
 //   - A change flips only when every new replica is complete, and finishes only when
 //     every replica that loses a range refuses requests that do not know of the flip;
-//     in place of a dead one, all others of its range have to.
+//     in place of a dead one, all others of its range have to; and when every new one
+//     that is alive was compared with those again, which may have shown meanwhile what
+//     was not acknowledged.
+//   - Nodes work for a change no harder than clients feel, here and where ranges come
+//     from.
 //   - Whoever drives a change may die at any moment: each step is decided by the
 //     catalog, and the next driver finds out by asking what is left to do.
 //   - Nobody drives by what it remembers: every condition is asked for before the step.

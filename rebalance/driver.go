@@ -123,6 +123,7 @@ func New(cfg Config, env Env) (*Driver, error) {
 	}
 	d := &Driver{cfg: cfg, env: env, metrics: newMetrics(env.Registerer), dead: map[ring.NodeID]time.Time{}}
 	d.pace.set(1)
+	d.metrics.pace.Set(1)
 	var err, failed error
 	d.source, err = stream.NewSource(cfg.Stream, stream.SourceEnv{Self: env.Self, Replica: env.Store, Engine: env.Engine, Registerer: env.Registerer})
 	d.sink, failed = stream.NewSink(cfg.Stream, stream.SinkEnv{
@@ -160,7 +161,8 @@ type State struct {
 	Rows       uint64 `json:"rows"` // pulled in bulk for this change
 	Bytes      uint64 `json:"bytes"`
 	// Pace is how hard clients let this node work, up to 1.
-	Pace *float64 `json:"pace,omitempty"`
+	Pace   *float64 `json:"pace,omitempty"`
+	Stored uint64   `json:"stored"` // bytes on its disk
 	// WaitsFor counts the ranges that are not done by the node they come from.
 	WaitsFor map[string]int `json:"waits_for,omitempty"`
 }
@@ -178,6 +180,9 @@ func (d *Driver) State() State {
 	}
 	if c := v.Ring.Change(); c != nil {
 		s.Rows, s.Bytes = d.filling.pulled(c.ID, d.sink.Progress())
+	}
+	if stats, err := d.env.Engine.Stats(nil); err == nil { // else it is not known: it serves estimates
+		s.Stored = stats.Bytes
 	}
 	return s
 }

@@ -43,6 +43,12 @@ func TestSteps(t *testing.T) {
 		w.step()
 		w.reached(ring.Announced, ring.Streaming)
 		delete(w.answers, nodeID(1))
+		partly = w.whole(nodeID(3)) // may lack what has been shown meanwhile
+		partly.Done--
+		w.answers[nodeID(3)] = partly
+		w.step()
+		w.reached(ring.Announced, ring.Streaming)
+		w.down[nodeID(3)] = true // a new replica that is down is not waited for
 		w.step()
 		w.reached(ring.Announced, ring.Streaming, ring.Flipped)
 		if w.layout.Change != nil || len(w.layout.Members) != 4 {
@@ -70,6 +76,9 @@ func TestDisplacedIsDown(t *testing.T) {
 			if !strings.Contains(said, want) {
 				t.Errorf("%q is missing in:\n%s", want, said)
 			}
+		}
+		if all := w.waiting(); len(all) != 1 {
+			t.Errorf("one node is down, told is %q", all)
 		}
 		delete(w.answers, nodeID(3))
 		delete(w.down, gone)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/dunlindb/dunlin/ring"
@@ -80,16 +81,27 @@ func (d *Driver) needed(v *schema.View, c *ring.Change) needed {
 		for _, m := range x.outgoing() {
 			n.informed[v.Ring.Member(m).ID] = true
 		}
-		if c.Phase != ring.Streaming {
-			continue
-		}
 		for _, m := range slices.Concat(x.gained, x.rest) {
-			if len(x.duties(v, m)) > 0 {
-				n.duties[v.Ring.Member(m).ID] = true
+			if id := v.Ring.Member(m).ID; !n.duties[id] && d.completes(v, c, x, id) && len(x.duties(v, m)) > 0 {
+				n.duties[id] = true
 			}
 		}
 	}
 	return n
+}
+
+// completes reports whether the next phase waits until a member has what it takes over:
+// before reads ask it; and once more when they do and those that lose the range refuse
+// whoever does not know, since they may have shown meanwhile what was not acknowledged.
+// That one is not worth waiting for a member that is down.
+func (d *Driver) completes(v *schema.View, c *ring.Change, x *transfer, id ring.NodeID) bool {
+	switch c.Phase {
+	case ring.Streaming:
+		return true
+	case ring.Flipped:
+		return len(v.Ring.Leaving(x.placement, x.id)) > 0 && (id == d.env.Self || d.env.Alive(id))
+	}
+	return false
 }
 
 // reason keeps a change from its next phase.
@@ -129,6 +141,7 @@ func (d *Driver) reasons(v *schema.View, c *ring.Change, n needed, members []Mem
 	if left := v.Ring.Expects(); left > 0 {
 		add(false, "%d of %d nodes have asked to join: start the others with --join-count %d, or abort the change (dunlin layout abort)", c.Expect-left, c.Expect, c.Expect)
 	}
+	silent, wanted := map[ring.NodeID]error{}, map[string]int{} // wanted: ranges that have to come from a node
 	for i := range members {
 		m, s := &members[i].Member, &members[i].State
 		leaves := handsOver(c, m)
@@ -137,33 +150,36 @@ func (d *Driver) reasons(v *schema.View, c *ring.Change, n needed, members []Mem
 		}
 		switch {
 		case members[i].Err != nil:
-			add(false, "%s", d.blocked(v, m, members[i].Err))
+			silent[m.ID] = members[i].Err
 		case s.Generation != v.Generation || s.Version < max(c.ID, v.Ring.MaxChangedAt()):
 			add(false, "node %s has not adopted catalog version %d yet", m.ID, max(c.ID, v.Ring.MaxChangedAt()))
 		case n.duties[m.ID] && (s.Done < s.Duties || s.Version < v.Version):
 			add(true, "node %s has taken over %d of %d ranges", m.ID, s.Done, s.Duties)
-			for _, text := range d.missing(v, s) {
-				add(false, "%s", text)
+			for id, ranges := range s.WaitsFor {
+				wanted[id] += ranges
 			}
 		case leaves && s.Held > 0:
 			add(false, "node %s has %d hints to hand over before it leaves", m.ID, s.Held)
 		}
 	}
-	return all
-}
-
-// missing names the nodes that ranges should come from and that are not alive.
-func (d *Driver) missing(v *schema.View, s *State) (all []string) {
 	for i := range v.Ring.Members() {
-		if m := v.Ring.Member(uint16(i)); s.WaitsFor[m.ID.String()] > 0 && !d.env.Alive(m.ID) {
-			all = append(all, d.blocked(v, m, fmt.Errorf("%d ranges have to come from it", s.WaitsFor[m.ID.String()])))
+		m := v.Ring.Member(uint16(i))
+		if ranges := wanted[m.ID.String()]; silent[m.ID] != nil || ranges > 0 && !d.env.Alive(m.ID) {
+			add(false, "%s", d.blocked(v, m, silent[m.ID], ranges))
 		}
 	}
 	return all
 }
 
-// blocked says that a member is waited for, and what can be done.
-func (d *Driver) blocked(v *schema.View, m *ring.Member, err error) string {
+// blocked says that a member is waited for, and what can be done. err: it did not answer.
+func (d *Driver) blocked(v *schema.View, m *ring.Member, err error, ranges int) string {
+	var why []string
+	if err != nil {
+		why = append(why, err.Error())
+	}
+	if ranges > 0 {
+		why = append(why, fmt.Sprintf("%d ranges have to come from it", ranges))
+	}
 	way := "start it again, or abort the change (dunlin layout abort)"
 	switch {
 	case v.Ring.Change().Phase == ring.Flipped:
@@ -173,5 +189,5 @@ func (d *Driver) blocked(v *schema.View, m *ring.Member, err error) string {
 	case m.State == ring.Normal || m.State == ring.Leaving:
 		way += fmt.Sprintf("; if it is lost for good, abort and then remove it, with all others that are lost (dunlin node remove %s …)", m.ID)
 	}
-	return fmt.Sprintf("node %s does not answer (%v): %s", m.ID, err, way)
+	return fmt.Sprintf("node %s does not answer (%s): %s", m.ID, strings.Join(why, "; "), way)
 }

@@ -15,8 +15,8 @@ import (
 )
 
 // tenure is how this node holds a range of a keyspace: not at all (0), for good
-// (settled), since a change that is on its way (its id), or until one is over (its id,
-// negated). What was stored in one tenure is removed before another begins: in
+// (settled), since a change that is on its way (its number), or until one is over (its
+// number, negated). What was stored in one tenure is removed before another begins: in
 // between, deletions that it has missed may have been purged everywhere.
 //
 // A node that skips catalog versions cannot miss the end of a tenure: a change that
@@ -30,29 +30,42 @@ type tenures [token.Ranges]tenure
 
 const tenurePrefix = "replica/tenure/"
 
+// generationShift leaves the rest of a change's number for its id.
+const generationShift = 40
+
+// numbered is the number of a view's change: ids alone repeat after a recovery, when what
+// was decided before it is forgotten. 0: there is none.
+func numbered(v *schema.View) tenure {
+	c := v.Ring.Change()
+	if c == nil {
+		return 0
+	}
+	return tenure(v.Generation<<generationShift | c.ID)
+}
+
 // goesOn reports whether a tenure continues in a ring with a member that is one of
 // the replicas of now, of the target, or of both.
-func (t tenure) goesOn(change uint64, now bool) bool {
+func (t tenure) goesOn(change tenure, now bool) bool {
 	switch {
 	case t == 0:
 		return false
 	case t == settled:
 		return true
 	case t < 0:
-		return tenure(change) == -t
+		return change == -t
 	}
-	return now || tenure(change) == t
+	return now || change == t
 }
 
-// next is the tenure of a range by a ring.
-func nextTenure(c *ring.Change, now, target bool) tenure {
+// nextTenure is the tenure of a range by a ring with a change in a phase.
+func nextTenure(change tenure, phase ring.Phase, now, target bool) tenure {
 	switch {
 	case !now && !target:
 		return 0
 	case !now:
-		return tenure(c.ID)
-	case !target && c.Phase == ring.Flipped:
-		return -tenure(c.ID)
+		return change
+	case !target && phase == ring.Flipped:
+		return -change
 	}
 	return settled
 }
@@ -61,15 +74,14 @@ func nextTenure(c *ring.Change, now, target bool) tenure {
 // served by. known: those before are known.
 func (t *tenures) renew(v *schema.View, placement int, self ring.NodeID, known bool) (next tenures, empty []token.RangeID) {
 	me, member := v.Ring.Index(self)
-	c := v.Ring.Change()
-	change := uint64(0)
-	if c != nil {
-		change = c.ID
+	change, phase := numbered(v), ring.Phase("")
+	if c := v.Ring.Change(); c != nil {
+		phase = c.Phase
 	}
 	for id := range token.RangeID(token.Ranges) {
 		now := member && slices.Contains(v.Ring.Now(placement, id), me)
 		target := member && slices.Contains(v.Ring.Target(placement, id), me)
-		next[id] = nextTenure(c, now, target)
+		next[id] = nextTenure(change, phase, now, target)
 		if next[id] != 0 && known && !t[id].goesOn(change, now) {
 			empty = append(empty, id)
 		}

@@ -1,9 +1,13 @@
 package replica
 
 import (
+	"fmt"
 	"testing"
 
+	"github.com/google/uuid"
+
 	"github.com/dunlindb/dunlin/ring"
+	"github.com/dunlindb/dunlin/schema"
 )
 
 // TestTenureGoesOn: which tenures continue in a later view, and what they are then.
@@ -35,14 +39,14 @@ func TestTenureGoesOn(t *testing.T) {
 		{"was displaced", -7, nil, false, false, false, 0},
 		{"was displaced without hearing of it, and is pending again", settled, later, false, true, false, 9},
 	} {
-		change := uint64(0)
+		change, phase := tenure(0), ring.Phase("")
 		if tc.change != nil {
-			change = tc.change.ID
+			change, phase = tenure(tc.change.ID), tc.change.Phase
 		}
 		if got := tc.before.goesOn(change, tc.now); got != tc.goesOn {
 			t.Errorf("%s: goes on %v", tc.name, got)
 		}
-		if got := nextTenure(tc.change, tc.now, tc.target); got != tc.next {
+		if got := nextTenure(change, phase, tc.now, tc.target); got != tc.next {
 			t.Errorf("%s: next %d", tc.name, got)
 		}
 	}
@@ -54,5 +58,33 @@ func TestTenureGoesOn(t *testing.T) {
 	}
 	if _, err := decodeTenures([]byte{1}); err == nil {
 		t.Error("a short record is read")
+	}
+}
+
+// TestTenuresOfGenerations: after a recovery versions are counted on from before what was
+// forgotten, so a change may have the id of an earlier one.
+func TestTenuresOfGenerations(t *testing.T) {
+	change := func(generation uint64) tenure {
+		s := schema.Builtin(1, "dc1")
+		members := make([]ring.Member, 2)
+		for i := range members {
+			at := fmt.Sprintf("10.0.0.%d:1", i+1)
+			members[i] = ring.Member{
+				ID: ring.NodeID{byte(i + 1)}, Addresses: ring.Addresses{Internode: at, Gossip: at, HTTP: at, Admin: at},
+				Zone: "z1", Datacenter: "dc1", State: ring.Normal, Voter: true,
+			}
+		}
+		layout, err := ring.Bootstrap(members[0], 1).Announce(7, ring.Plan{Kind: "join", Join: members[1:]})
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, err := schema.NewView(schema.Identity{Cluster: uuid.UUID{9}, Generation: generation, Version: 7, Sealed: true}, &layout, &s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return numbered(v)
+	}
+	if before := change(0); before != 7 || before.goesOn(change(1), false) || !before.goesOn(change(0), false) {
+		t.Errorf("a tenure of change %d goes on", before)
 	}
 }

@@ -63,6 +63,12 @@ func checkBetween(t *testing.T, l Layout, version uint64, placements []Placement
 			if !slices.Equal(r.Replicas(p, rng), reads) || !slices.Equal(writers[:len(now)], now) {
 				t.Fatalf("range %d: reads %v, writers %v, now %v, target %v", rng, r.Replicas(p, rng), writers, now, target)
 			}
+			for _, m := range writers {
+				leaves := l.Change.Phase == Flipped && l.Change.WaitsFor(&l.Members[m]) && !slices.Contains(target, m)
+				if leaves != slices.Contains(r.Leaving(p, rng), m) {
+					t.Fatalf("range %d: %d leaves: %v; leaving %v", rng, m, leaves, r.Leaving(p, rng))
+				}
+			}
 			for _, m := range target {
 				if !slices.Contains(writers, m) {
 					t.Fatalf("range %d is not written to %d", rng, m)

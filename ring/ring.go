@@ -28,6 +28,7 @@ type table struct {
 	factor, factorThen int        // configured, now and in the target
 	now, target        [][]uint16 // replicas per range, in walk order; equal lists share their slice
 	reads, writes      [][]uint16 // who is asked: now or target; and now with those that only target has
+	leaving            [][]uint16 // once flipped: those of now that are not in the target and are waited for; else nil
 	setOf              []uint16   // per range: index into sets
 	sets               [][]uint16 // distinct sets of writes, each sorted
 }
@@ -79,7 +80,7 @@ func newTable(l *Layout, p, then Placement) (table, error) {
 			return t, err
 		}
 		if t.writes = unions(t.now, t.target); c.Phase == Flipped {
-			t.reads = t.target
+			t.reads, t.leaving = t.target, l.leaving(t.now, t.target)
 		}
 	}
 	t.number()
@@ -113,6 +114,20 @@ func unions(now, target [][]uint16) [][]uint16 {
 		for _, m := range target[rng] {
 			if !slices.Contains(now[rng], m) {
 				all[rng] = append(slices.Clip(all[rng]), m)
+			}
+		}
+	}
+	return all
+}
+
+// leaving lists of each range the replicas of now that the target has not, and that are
+// waited for.
+func (l *Layout) leaving(now, target [][]uint16) [][]uint16 {
+	all := make([][]uint16, len(now))
+	for rng := range now {
+		for _, m := range now[rng] {
+			if !slices.Contains(target[rng], m) && l.Change.WaitsFor(&l.Members[m]) {
+				all[rng] = append(all[rng], m)
 			}
 		}
 	}
@@ -186,6 +201,17 @@ func (r *Ring) Expects() int { return r.expects }
 // owner first. The slice is shared and must not be changed, as those below.
 func (r *Ring) Replicas(placement int, rng token.RangeID) []uint16 {
 	return r.tables[placement].reads[rng]
+}
+
+// Leaving returns the members that lose a range to the ones that Replicas lists by now,
+// until the change is finished: who reads at a quorum or so asks them as well, as many
+// more as they are, since what was shown of theirs must not be unseen. Those that nobody
+// waits for are left out.
+func (r *Ring) Leaving(placement int, rng token.RangeID) []uint16 {
+	if t := &r.tables[placement]; t.leaving != nil {
+		return t.leaving[rng]
+	}
+	return nil
 }
 
 // Writers returns the members that writes of a range go to: its replicas of now, and

@@ -35,8 +35,8 @@ func (p *peer) run(ctx context.Context) {
 		if p.attempts.Load() > 0 {
 			p.t.metrics.reconnects.Inc()
 		}
-		began := p.t.now()
-		err := p.connect(ctx)
+		began, place := p.t.now(), p.place()
+		admitted, err := p.connect(ctx, place)
 		p.problem.Store(&err)
 		p.attempts.Add(1)
 		if ctx.Err() != nil {
@@ -49,7 +49,10 @@ func (p *peer) run(ctx context.Context) {
 		case <-p.back: // it was there before; only who comes back now is dialled at once
 		default:
 		}
-		p.t.complain(&p.quiet, "connection to peer ended", "peer", p.ID, "address", p.Address, "error", err)
+		p.t.complain(&p.quiet, "connection to peer ended", "peer", p.ID, "address", place, "error", err)
+		if !admitted {
+			p.elsewhere()
+		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(p.t.backoff(failures)):
@@ -72,8 +75,8 @@ func (t *Transport) backoff(failures int) time.Duration {
 }
 
 // connect dials, exchanges hellos, and serves the stream until it ends; the
-// error says why it did.
-func (p *peer) connect(parent context.Context) error {
+// error says why it did. admitted: it was the peer, and let us in.
+func (p *peer) connect(parent context.Context, place string) (admitted bool, err error) {
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
 	timer := time.AfterFunc(p.t.cfg.DialTimeout, func() {
@@ -81,29 +84,31 @@ func (p *peer) connect(parent context.Context) error {
 	})
 	defer timer.Stop()
 
-	cc, err := p.t.connect(p.Address)
+	cc, err := p.t.connect(place)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer cc.close()
 	desc := exchangeStream(nil)
 	s, err := cc.NewStream(ctx, &desc, exchangeMethod)
 	if err != nil {
-		return endOf(ctx, err)
+		return false, endOf(ctx, err)
 	}
-	theirs, err := p.greet(s)
+	theirs, err := p.greet(s, place)
 	if err != nil {
-		return endOf(ctx, err)
+		return false, endOf(ctx, err)
 	}
 	if !timer.Stop() {
-		return endOf(ctx, context.Canceled)
+		return false, endOf(ctx, context.Canceled)
 	}
-	return p.serve(ctx, cancel, s, theirs)
+	return true, p.serve(ctx, cancel, s, theirs)
 }
 
-// greet says hello, and admits the node that answers.
-func (p *peer) greet(s stream) (Hello, error) {
+// greet says hello, and admits the node that answers. If that is another one, at
+// least it is known now where that one is.
+func (p *peer) greet(s stream, place string) (Hello, error) {
 	ours := p.t.ownHello()
+	ours.Wanted = p.ID
 	if err := p.t.sendHello(s, ours); err != nil && !errors.Is(err, io.EOF) {
 		return Hello{}, err
 	}
@@ -111,8 +116,9 @@ func (p *peer) greet(s stream) (Hello, error) {
 	if err != nil {
 		return Hello{}, err
 	}
-	if theirs.Node != p.ID {
-		err = fmt.Errorf("node %s answers at %s, not %s", theirs.Node, p.Address, p.ID)
+	if theirs.Node != p.ID && theirs.Node != p.t.env.Self {
+		p.t.meet(ours, theirs)
+		err = fmt.Errorf("node %s answers at %s, not %s", theirs.Node, place, p.ID)
 	} else {
 		err = p.t.admit(ours, theirs)
 	}

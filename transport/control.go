@@ -39,11 +39,12 @@ func (t *Transport) ControlTo(ctx context.Context, to ring.NodeID, kind string, 
 	if p == nil || p.local {
 		return nil, Verdict{Code: Unreachable, Detail: fmt.Sprintf("node %s is not a peer", to)}.Err()
 	}
-	cc, err := p.calls.Get(func() (*connection, error) { return t.connect(p.Address) })
+	place := p.place()
+	cc, err := p.calls.Get(func() (*connection, error) { return t.connect(place) })
 	if err != nil {
-		return nil, fmt.Errorf("transport: control %s at %s: %w", kind, p.Address, err)
+		return nil, fmt.Errorf("transport: control %s at %s: %w", kind, place, err)
 	}
-	_, answer, err := t.call(ctx, cc, p.Address, kind, body, to)
+	_, answer, err := t.call(ctx, cc, place, kind, body, to)
 	if failed := (*Error)(nil); errors.As(err, &failed) && p.calls.Forget(cc) {
 		cc.close()
 	}
@@ -87,8 +88,9 @@ func (t *Transport) call(ctx context.Context, cc *connection, address, kind stri
 	defer t.pool.Put(out.buf)
 	theirs, answer, err := decodeControlAnswer(*out.buf)
 	if theirs.Node != (ring.NodeID{}) {
+		t.meet(ours, theirs)
 		if want != (ring.NodeID{}) && theirs.Node != want {
-			err = fmt.Errorf("node %s answers, not %s", theirs.Node, want)
+			err = Verdict{Code: Unreachable, Detail: fmt.Sprintf("node %s answers, not %s", theirs.Node, want)}.Err()
 		} else if mismatch := ours.SameCluster(theirs); mismatch != nil && kind != kindHello {
 			err = mismatch
 		}
@@ -157,6 +159,7 @@ func (t *Transport) serveControl(ctx context.Context, in *message) (*message, er
 	if hello, err = ours.Encode(); err != nil {
 		return nil, status.Error(codes.Internal, err.Error())
 	}
+	t.meet(ours, theirs)
 	if kind == kindHello {
 		out := wire.AppendControlAnswer(nil, hello, nil, nil)
 		return &message{buf: &out}, nil

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/dunlindb/dunlin/ring"
 	"github.com/dunlindb/dunlin/transport/keep"
 	"github.com/dunlindb/dunlin/transport/slot"
 	"github.com/dunlindb/dunlin/transport/wire"
@@ -60,15 +61,18 @@ var (
 // peer is one node as the target of requests: its table of unanswered requests
 // and, unless it is this node, the frames that wait to be sent.
 type peer struct {
-	Peer
+	ID    ring.NodeID
 	t     *Transport
 	local bool
-	wake  chan struct{} // the queue has become non-empty
-	back  chan struct{} // the peer has dialled us: it can be dialled again at once
-	stop  context.CancelFunc
-	calls keep.One[*connection] // of ControlTo
+	// recorded is the address that SetPeers gave; guarded by t.mu.
+	recorded string
+	wake     chan struct{} // the queue has become non-empty
+	back     chan struct{} // the peer has dialled us: it can be dialled again at once
+	stop     context.CancelFunc
+	calls    keep.One[*connection] // of ControlTo
 
-	mu         sync.Mutex // guards slots, queue, up, closing, requestMax
+	mu         sync.Mutex // guards places, slots, queue, up, closing, requestMax
+	places     []string   // where it may be; it is dialled at the first
 	slots      slot.Table[owner]
 	queue      wire.Queue
 	up         bool // connected, and both ends admitted
@@ -90,7 +94,7 @@ type peer struct {
 
 func newPeer(t *Transport, p Peer) *peer {
 	return &peer{
-		Peer: p, t: t, local: p.ID == t.env.Self,
+		ID: p.ID, places: []string{p.Address}, recorded: p.Address, t: t, local: p.ID == t.env.Self,
 		wake:       make(chan struct{}, 1),
 		back:       make(chan struct{}, 1),
 		slots:      slot.New[owner](t.cfg.Slots, t.cfg.QueueBytes),
@@ -308,7 +312,7 @@ func (p *peer) state(now int64) PeerState {
 // status is the peer as people see it.
 func (p *peer) status() PeerStatus {
 	s := PeerStatus{
-		Peer: p.Peer, Connected: p.connected.Load(), Dialled: p.connected.Load() || p.attempts.Load() > 0,
+		Peer: Peer{p.ID, p.place()}, Connected: p.connected.Load(), Dialled: p.connected.Load() || p.attempts.Load() > 0,
 		Offset: p.offset(), Skewed: p.clockIsSkewed.Load(),
 	}
 	if err := p.problem.Load(); err != nil {

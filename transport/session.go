@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/dunlindb/dunlin/ring"
 	"github.com/dunlindb/dunlin/transport/slot"
 	"github.com/dunlindb/dunlin/transport/wire"
 )
@@ -104,6 +105,9 @@ func (s *session) greet(stream grpc.ServerStream) error {
 		return status.Error(codes.Unavailable, verdictStopping.Detail)
 	}
 	ours := s.t.ownHello()
+	if wanted := g.hello.Wanted; g.err == nil && wanted != s.t.env.Self && wanted != (ring.NodeID{}) {
+		return s.mistaken(stream, ours, g.hello)
+	}
 	if g.err == nil {
 		g.err = s.t.admit(ours, g.hello)
 	}
@@ -113,10 +117,21 @@ func (s *session) greet(stream grpc.ServerStream) error {
 		return status.Error(codes.PermissionDenied, "not admitted there: "+g.err.Error())
 	}
 	s.from = g.hello
+	s.t.heard(g.hello.Node, g.hello.Addresses.Internode, g.hello.Boot)
 	if p := s.t.peer(g.hello.Node); p != nil {
 		poke(p.back)
 	}
 	return s.t.sendHello(stream, ours)
+}
+
+// mistaken answers the hello of a peer that looks for another node here. The stream
+// that it may have to this node goes on.
+func (s *session) mistaken(stream stream, ours, theirs Hello) error {
+	s.t.meet(ours, theirs)
+	if err := s.t.sendHello(stream, ours); err != nil {
+		return err
+	}
+	return status.Errorf(codes.NotFound, "node %s is not here", theirs.Wanted)
 }
 
 // receive takes requests in until the stream ends. It never waits for work.

@@ -51,6 +51,7 @@ type Transport struct {
 	life     context.Context // of the peers; nil before Run
 	over     bool            // no peer is started any more
 	sessions map[ring.NodeID]*session
+	told     map[ring.NodeID]string // where peers say that they are
 }
 
 // peerSet is an immutable set of peers; this node is one of them.
@@ -89,7 +90,7 @@ func New(cfg Config, env Env) (*Transport, error) {
 		sweep:    make(chan struct{}, 1),
 		drained:  make(chan struct{}, 1),
 		stopping: make(chan struct{}),
-		sessions: map[ring.NodeID]*session{},
+		sessions: map[ring.NodeID]*session{}, told: map[ring.NodeID]string{},
 	}
 	t.readers = &readers{t: t}
 	self := newPeer(t, Peer{ID: env.Self, Address: env.Listener.Addr().String()})
@@ -227,12 +228,31 @@ func (t *Transport) SetPeers(peers []Peer) {
 			continue
 		}
 		p := old[want.ID]
-		if p == nil || p.Address != want.Address {
-			p = newPeer(t, want)
-			t.start(p)
+		if p == nil || !p.aim(t.told[want.ID], want.Address) {
+			p = t.newPeer(want)
 		}
 		byID[want.ID] = p
 	}
+	for id := range t.told {
+		if byID[id] == nil {
+			delete(t.told, id) // so that it is bounded
+		}
+	}
+	t.replace(byID)
+}
+
+// newPeer begins to keep a peer connected. The caller holds mu.
+func (t *Transport) newPeer(want Peer) *peer {
+	p := newPeer(t, want)
+	p.places = places(t.told[want.ID], want.Address)
+	t.start(p)
+	return p
+}
+
+// replace makes peers the present ones, and stops those that are none any more. The
+// caller holds mu.
+func (t *Transport) replace(byID map[ring.NodeID]*peer) {
+	old := t.peers.Load().byID
 	t.peers.Store(newPeerSet(byID))
 	for id, p := range old {
 		if byID[id] != p && p.stop != nil {

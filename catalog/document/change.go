@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/dunlindb/dunlin/ring"
 )
@@ -24,16 +23,8 @@ const (
 // WithMember is the change of a join, of so many nodes in one step: those that follow
 // join the change that the first has announced. 0 is 1.
 func WithMember(d Document, joiner ring.Member, together int) (Document, error) {
-	if m, ok := d.Member(joiner.ID); ok {
-		if m.Addresses == joiner.Addresses {
-			return d, ErrUnchanged
-		}
-		if err := CheckFree(&d, joiner); err != nil {
-			return d, err
-		}
-		var err error
-		d.Layout, err = d.Layout.WithAddresses(joiner.ID, joiner.Addresses)
-		return d, err
+	if _, ok := d.Member(joiner.ID); ok {
+		return d, ErrUnchanged
 	}
 	if err := CheckFree(&d, joiner); err != nil {
 		return d, err
@@ -166,8 +157,8 @@ func (d Document) Announce(p ring.Plan) (Document, error) {
 
 // announce begins a change of the layout.
 func (d Document) announce(p ring.Plan) (Document, error) {
-	if !d.Sealed {
-		return d, Conflictf("there is no data yet, so nothing can be moved: nodes join by starting them, and the cluster can be started anew")
+	if err := d.HasData(); err != nil {
+		return d, err
 	}
 	next, err := d.Layout.Announce(d.Version+1, p)
 	if err != nil {
@@ -218,11 +209,12 @@ func (d *Document) Finish() error {
 		return err
 	}
 	for _, m := range d.Layout.Members {
-		if _, stays := next.Index(m.ID); !stays {
-			d.Removed = append(d.Removed, Removed{ID: m.ID, Kind: kind, Version: d.Version + 1})
-			if d.Replaces(m.ID) {
-				d.Replacing = nil
-			}
+		if _, stays := next.Index(m.ID); stays {
+			continue
+		}
+		d.Removed = append(d.Removed, Removed{ID: m.ID, Kind: kind, Version: d.Version + 1})
+		if d.Replaces(m.ID) { // it was removed instead
+			d.Replacing = nil
 		}
 	}
 	for i := range d.Schema.Keyspaces {
@@ -232,20 +224,21 @@ func (d *Document) Finish() error {
 	return nil
 }
 
-// Recovered is the document after a recovery, but for what names it; ErrUnchanged: it is
-// one already. survivors are sorted.
-func (d Document) Recovered(survivors []ring.NodeID, by ring.NodeID, reason string, now time.Time) (Document, error) {
-	if !slices.Contains(survivors, by) {
-		return d, Conflictf("this node %s is not among the survivors: ask one that is", by)
+// Recovered is the document after a recovery, but for what names it; ErrUnchanged if that
+// was the last one, and all voters since are its survivors, who are sorted. alive tells
+// whether a member is: those that are given up must not be.
+func (d Document) Recovered(r Recovery, alive func(ring.NodeID) bool) (Document, error) {
+	if !slices.Contains(r.Survivors, r.By) {
+		return d, Conflictf("this node %s is not among the survivors: ask one that is", r.By)
 	}
 	c := d.Layout.Change
 	flipped := c != nil && c.Phase == ring.Flipped
-	voters, left := d.voters(survivors)
+	voters, left := d.voters(r.Survivors)
+	if n := len(d.Recoveries); n > 0 && voters == left && slices.Equal(d.Recoveries[n-1].Survivors, r.Survivors) {
+		return d, ErrUnchanged
+	}
 	again := d.Layout.Recovers() && !flipped && left < voters // nothing else does without one more
 	if 2*left > voters && !again {
-		if n := len(d.Recoveries); n > 0 && slices.Equal(d.Recoveries[n-1].Survivors, survivors) {
-			return d, ErrUnchanged
-		}
 		return d, Conflictf("%d of %d voters survive, which is a majority: nothing has to be forced", left, voters)
 	}
 	d = d.Clone()
@@ -254,11 +247,17 @@ func (d Document) Recovered(survivors []ring.NodeID, by ring.NodeID, reason stri
 			return d, err
 		}
 	}
+	for _, m := range d.Layout.Members {
+		if m.State != ring.Joining && !slices.Contains(r.Survivors, m.ID) && alive(m.ID) {
+			return d, Conflictf("node %s is alive, and would be given up for lost: name it as a survivor, or stop it first", m.ID)
+		}
+	}
 	var err error
-	if d.Layout, err = d.Layout.Recover(d.Version+1, KindRecover, survivors, d.Schema.Placements()); err != nil {
+	if d.Layout, err = d.Layout.Recover(d.Version+1, KindRecover, r.Survivors, d.Schema.Placements()); err != nil {
 		return d, Conflictf("%v", err)
 	}
-	d.Recoveries = append(d.Recoveries, Recovery{Generation: d.Generation + 1, At: now.UTC(), By: by, Survivors: survivors, Reason: reason})
+	r.Generation = d.Generation + 1
+	d.Recoveries = append(d.Recoveries, r)
 	return d, nil
 }
 

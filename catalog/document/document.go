@@ -94,7 +94,8 @@ func (d *Document) WasRemoved(id ring.NodeID) (Removed, bool) {
 // GaveUp reports whether a recovery has given up a member that has heard of generations
 // up to one: for good, unlike a change that may be aborted.
 func (d *Document) GaveUp(id ring.NodeID, generation uint64) bool {
-	return slices.ContainsFunc(d.Recoveries, func(r Recovery) bool { return r.Generation > generation && !slices.Contains(r.Survivors, id) })
+	m, ok := d.Member(id)
+	return ok && m.State == ring.Dead && slices.ContainsFunc(d.Recoveries, func(r Recovery) bool { return r.Generation > generation && !slices.Contains(r.Survivors, id) })
 }
 
 // Replaces reports whether a member is to be replaced by the next node that joins.
@@ -116,6 +117,13 @@ func (d *Document) Member(id ring.NodeID) (ring.Member, bool) {
 		return ring.Member{}, false
 	}
 	return d.Layout.Members[i], true
+}
+
+// OnlyJoins reports whether a member is joining and nothing counts yet that it holds: it
+// may be dropped as if it had never come.
+func (d *Document) OnlyJoins(id ring.NodeID) bool {
+	m, ok := d.Member(id)
+	return ok && m.State == ring.Joining && d.Layout.Change.Phase != ring.Flipped
 }
 
 func (d *Document) validate() error {

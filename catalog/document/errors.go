@@ -10,6 +10,9 @@ import (
 // already; Propose then succeeds without proposing.
 var ErrUnchanged = errors.New("catalog: nothing to change")
 
+// ErrUnderway is the ErrUnchanged of what the change on its way brings about.
+var ErrUnderway = fmt.Errorf("%w: it is on its way", ErrUnchanged)
+
 // TooFewMembersError: the cluster cannot be sealed, because a keyspace wants more
 // replicas than there are members.
 type TooFewMembersError struct {
@@ -21,16 +24,19 @@ type TooFewMembersError struct {
 
 // Error names the ways out.
 func (e *TooFewMembersError) Error() string {
-	where := "the cluster"
+	return fmt.Sprintf("catalog: %s: start %d more with --join, or bootstrap anew with --replication-factor %d", e.lack("has"), e.Factor-e.Members, max(e.Members, 1))
+}
+
+// lack says what is missing in a cluster that has, or would have, so many members.
+func (e *TooFewMembersError) lack(has string) string {
+	where, members := "the cluster", "members"
 	if e.Datacenter != "" {
-		where = fmt.Sprintf("datacenter %s", e.Datacenter)
+		where = "datacenter " + e.Datacenter
 	}
-	members := "members"
 	if e.Members == 1 {
 		members = "member"
 	}
-	return fmt.Sprintf("catalog: %s has %d %s, but keyspace %s wants %d replicas there: start %d more with --join, "+
-		"or bootstrap anew with --replication-factor %d", where, e.Members, members, e.Keyspace, e.Factor, e.Factor-e.Members, max(e.Members, 1))
+	return fmt.Sprintf("%s %s %d %s, but keyspace %s wants %d replicas there", where, has, e.Members, members, e.Keyspace, e.Factor)
 }
 
 // ConflictError refuses a change of the layout for what the cluster is now.

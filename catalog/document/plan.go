@@ -1,6 +1,7 @@
 package document
 
 import (
+	"errors"
 	"slices"
 
 	"github.com/dunlindb/dunlin/ring"
@@ -10,7 +11,7 @@ import (
 // Decommission is the plan of taking a node out that is alive.
 func (d *Document) Decommission(id ring.NodeID) (ring.Plan, error) {
 	if m, ok := d.Member(id); ok && d.underway(KindDecommission, m, ring.Leaving) {
-		return ring.Plan{}, ErrUnchanged
+		return ring.Plan{}, ErrUnderway
 	}
 	if _, gone := d.WasRemoved(id); gone {
 		return ring.Plan{}, ErrUnchanged
@@ -34,8 +35,11 @@ func (d *Document) Remove(ids []ring.NodeID, alive func(ring.NodeID) bool) (ring
 		m, ok := d.Member(id)
 		underway = underway && ok && d.underway(KindRemove, m, ring.Dead)
 	}
-	if underway {
+	switch {
+	case len(left) == 0:
 		return ring.Plan{}, ErrUnchanged
+	case underway:
+		return ring.Plan{}, ErrUnderway
 	}
 	if err := d.canLeave(left...); err != nil {
 		return ring.Plan{}, err
@@ -58,7 +62,7 @@ func (d Document) GiveUp(ids []ring.NodeID, alive func(ring.NodeID) bool) (next 
 	if c == nil || c.Phase != ring.Flipped {
 		return d, false, nil
 	}
-	next, err = d, ErrUnchanged
+	next, err = d, ErrUnderway
 	for _, id := range ids {
 		m, is := d.Member(id)
 		if !is || m.State == ring.Dead {
@@ -78,18 +82,39 @@ func (d Document) GiveUp(ids []ring.NodeID, alive func(ring.NodeID) bool) (next 
 	return next, ok, err
 }
 
-// CheckReplace reports whether a node may be replaced.
+// CheckReplace reports whether a node may be replaced; ErrUnchanged: it was, or is.
 func (d *Document) CheckReplace(id ring.NodeID, alive func(ring.NodeID) bool) error {
-	if _, ok := d.Member(id); !ok {
+	m, ok := d.Member(id)
+	was, gone := d.WasRemoved(id)
+	switch {
+	case gone && was.Kind == KindReplace:
+		return ErrUnchanged
+	case gone:
+		return Conflictf("node %s was taken out already (%s), so it has no ranges that a new node could take: start one with --join", id, was.Kind)
+	case !ok:
 		return Conflictf("node %s is not a member", id)
-	}
-	if d.Layout.Change != nil {
+	case d.underway(KindReplace, m, ring.Dead):
+		return ErrUnderway
+	case d.Layout.Change != nil:
 		return Conflictf("%v", ring.ErrChanging)
+	case d.Replacing != nil && *d.Replacing != id:
+		return Conflictf("node %s is to be replaced first: start the new node, or take that back (dunlin layout abort)", d.Replacing)
+	}
+	if err := d.HasData(); err != nil {
+		return err
 	}
 	if err := d.isDead(id, alive); err != nil {
 		return err
 	}
 	return d.keepsAll(id)
+}
+
+// HasData refuses changes before there is anything to move.
+func (d *Document) HasData() error {
+	if d.Sealed {
+		return nil
+	}
+	return Conflictf("there is no data yet, so nothing can be moved: nodes join by starting them, and the cluster can be started anew")
 }
 
 // MoveZone is the plan of changing a node's zone.
@@ -100,7 +125,9 @@ func (d *Document) MoveZone(id ring.NodeID, zone string) (ring.Plan, error) {
 		return ring.Plan{}, Conflictf("node %s is not a member", id)
 	case zone == "" || len(zone) > NameMax:
 		return ring.Plan{}, Invalidf("a zone's name has 1 to %d bytes", NameMax)
-	case m.Zone == zone, d.Layout.Change != nil && d.Layout.Change.Zones[id] == zone:
+	case d.Layout.Change != nil && d.Layout.Change.Zones[id] == zone:
+		return ring.Plan{}, ErrUnderway
+	case m.Zone == zone && (d.Layout.Change == nil || d.Layout.Change.Zones[id] == ""):
 		return ring.Plan{}, ErrUnchanged
 	}
 	return ring.Plan{Kind: KindZone, Zones: map[ring.NodeID]string{id: zone}}, nil
@@ -114,20 +141,24 @@ func (d *Document) Replicate(keyspace string, factors map[string]int) (ring.Plan
 			continue
 		}
 		next := ring.Placement{Strategy: k.Replication.Strategy, Factors: factors}
-		if next.Equal(k.Replication) {
-			return ring.Plan{}, ErrUnchanged
+		then := k.Replication
+		if c := d.Layout.Change; c != nil && c.Placements != nil {
+			then = c.Placements[i]
 		}
-		if err := next.Validate(); err != nil {
+		switch err := next.Validate(); {
+		case err != nil:
 			return ring.Plan{}, Invalidf("%v", err)
-		}
-		if c := d.Layout.Change; c != nil && c.Placements != nil && c.Placements[i].Equal(next) {
+		case next.Equal(then) && next.Equal(k.Replication):
 			return ring.Plan{}, ErrUnchanged
+		case next.Equal(then):
+			return ring.Plan{}, ErrUnderway
 		}
 		placements[i] = next
 		after := d.Clone()
 		after.Schema.Keyspaces[i].Replication = next
-		if err := after.CheckMembers(); err != nil {
-			return ring.Plan{}, Conflictf("%v", err)
+		var few *TooFewMembersError
+		if errors.As(after.CheckMembers(), &few) {
+			return ring.Plan{}, Conflictf("%s: start %d more with --join first", few.lack("has"), few.Factor-few.Members)
 		}
 		return ring.Plan{Kind: KindReplication, Placements: placements}, nil
 	}
@@ -152,8 +183,10 @@ func (d *Document) canLeave(ids ...ring.NodeID) error {
 	if d.Layout.Change != nil {
 		return Conflictf("%v", ring.ErrChanging)
 	}
-	if err := after.CheckMembers(); err != nil {
-		return Conflictf("without %s there are too few: %v; or lower the replication factor first", names(ids), err)
+	var few *TooFewMembersError
+	if errors.As(after.CheckMembers(), &few) {
+		return Conflictf("without %s there are too few: %s: start %d more with --join first, or lower the replication factor (dunlin keyspace replication)",
+			names(ids), few.lack("would have"), few.Factor-few.Members)
 	}
 	return nil
 }

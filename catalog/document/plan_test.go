@@ -110,6 +110,23 @@ func TestRefusals(t *testing.T) {
 	fresh := four
 	fresh.Sealed = false
 	_, unsealed := fresh.Announce(ring.Plan{Kind: KindDecommission, Leave: []ring.NodeID{nodeID(3)}})
+	ordered, dead := four, nodeID(2)
+	ordered.Replacing = &dead
+	shrunk := carried(t, changing, "")
+	two := loaded(t, 4, 2)
+	more, err := two.Replicate(schema.BuiltinKeyspace, map[string]int{"dc1": 3})
+	denser := announced(t, two, more, err)
+	moving := announced(t, four, ring.Plan{Kind: KindZone, Zones: map[ring.NodeID]string{nodeID(3): "z2"}}, nil)
+	back, err := moving.MoveZone(nodeID(3), "z1")
+	if err == nil {
+		_, err = moving.Announce(back)
+	}
+	zoneBack := err
+	back, err = denser.Replicate(schema.BuiltinKeyspace, map[string]int{"dc1": 2})
+	if err == nil {
+		_, err = denser.Announce(back)
+	}
+	factorBack := err
 	many, err := four.Replicate(schema.BuiltinKeyspace, map[string]int{"dc1": 4})
 	if err != nil {
 		t.Fatal(err)
@@ -131,6 +148,11 @@ func TestRefusals(t *testing.T) {
 		{"replacing a live node", four.CheckReplace(nodeID(3), alive(3)), "is alive"},
 		{"replacing the last replica", single.CheckReplace(nodeID(3), alive(0)), "last replicas of"},
 		{"replacing during a change", changing.CheckReplace(nodeID(2), alive()), "another change"},
+		{"replacing before another is replaced", ordered.CheckReplace(nodeID(3), alive()), "is to be replaced first"},
+		{"replacing one that has left", shrunk.CheckReplace(nodeID(3), alive()), "taken out already (decommission)"},
+		{"replacing before there is data", fresh.CheckReplace(nodeID(3), alive()), "no data yet"},
+		{"back to the old zone before the move is done", zoneBack, "another change"},
+		{"back to the old factor before the change is done", factorBack, "another change"},
 		{"more replicas than nodes", replicate(four, 5), "wants 5 replicas"},
 		{"a change before there is data", unsealed, "no data yet"},
 	} {
@@ -156,20 +178,30 @@ func TestRepeated(t *testing.T) {
 	both := []ring.NodeID{nodeID(4), nodeID(5)}
 	plan, err := d.Remove(both, alive())
 	d = announced(t, d, plan, err)
-	if _, err := d.Remove(both, alive()); !errors.Is(err, ErrUnchanged) {
+	if _, err := d.Remove(both, alive()); !errors.Is(err, ErrUnderway) {
 		t.Errorf("on its way: %v", err)
 	}
 	d = carried(t, d, "")
-	if _, err := d.Remove(both, alive()); !errors.Is(err, ErrUnchanged) {
+	done := func(err error) bool { return errors.Is(err, ErrUnchanged) && !errors.Is(err, ErrUnderway) }
+	if _, err := d.Remove(both, alive()); !done(err) {
 		t.Errorf("done: %v", err)
 	}
 	plan, err = d.Decommission(nodeID(3))
 	d = announced(t, d, plan, err)
-	if _, err := d.Decommission(nodeID(3)); !errors.Is(err, ErrUnchanged) {
+	if _, err := d.Decommission(nodeID(3)); !errors.Is(err, ErrUnderway) {
 		t.Errorf("leaving: %v", err)
 	}
+	if _, err := d.Remove(both, alive()); !done(err) {
+		t.Errorf("done, while another change is on its way: %v", err)
+	}
+	if _, err := d.MoveZone(nodeID(0), "z1"); !done(err) {
+		t.Errorf("in that zone already, while another change is on its way: %v", err)
+	}
+	if _, err := d.Replicate(schema.BuiltinKeyspace, map[string]int{"dc1": 3}); !done(err) {
+		t.Errorf("so many replicas already, while another change is on its way: %v", err)
+	}
 	d = carried(t, d, "")
-	if _, err := d.Decommission(nodeID(3)); !errors.Is(err, ErrUnchanged) || len(d.Layout.Members) != 3 || len(d.Removed) != 3 {
+	if _, err := d.Decommission(nodeID(3)); !done(err) || len(d.Layout.Members) != 3 || len(d.Removed) != 3 {
 		t.Errorf("left: %v; %d members, %d removed", err, len(d.Layout.Members), len(d.Removed))
 	}
 }
@@ -194,7 +226,7 @@ func TestGiveUp(t *testing.T) {
 	if err := ring.CheckStep(&d.Layout, &next.Layout, d.Version+1, placements, placements); err != nil {
 		t.Error(err)
 	}
-	if _, ok, err := next.GiveUp([]ring.NodeID{nodeID(3)}, alive()); !ok || !errors.Is(err, ErrUnchanged) {
+	if _, ok, err := next.GiveUp([]ring.NodeID{nodeID(3)}, alive()); !ok || !errors.Is(err, ErrUnderway) {
 		t.Errorf("given up twice: %v, %v", ok, err)
 	}
 	m, _ := next.Member(nodeID(3))
@@ -226,6 +258,56 @@ func TestReplaceTakesTheAddress(t *testing.T) {
 	}
 	if c := next.Layout.Change; c == nil || c.Kind != KindReplace || c.Replaces[joiner.ID] != dead || next.Replacing != nil {
 		t.Errorf("%+v", c)
+	}
+	next.Version++
+	if err := next.CheckReplace(dead, alive()); !errors.Is(err, ErrUnderway) {
+		t.Errorf("on its way: %v", err)
+	}
+	next = carried(t, next, "")
+	if err := next.CheckReplace(dead, alive()); !errors.Is(err, ErrUnchanged) || errors.Is(err, ErrUnderway) {
+		t.Errorf("done: %v", err)
+	}
+}
+
+// TestRemovedInsteadOfReplaced: the next node that joins takes a share of its own.
+func TestRemovedInsteadOfReplaced(t *testing.T) {
+	d, dead := loaded(t, 4, 3), nodeID(3)
+	d.Replacing = &dead
+	plan, err := d.Remove([]ring.NodeID{dead}, alive())
+	d = carried(t, announced(t, d, plan, err), "")
+	if d, err = WithMember(d, member(9, "z1"), 1); err != nil || d.Layout.Change.Kind != KindJoin {
+		t.Errorf("%+v %v", d.Layout.Change, err)
+	}
+}
+
+// TestRecovered: only what is lost is given up, and only once.
+func TestRecovered(t *testing.T) {
+	five := loaded(t, 5, 3)
+	r := Recovery{By: nodeID(0), Survivors: []ring.NodeID{nodeID(0), nodeID(1)}, Reason: "fire"}
+	for _, c := range []struct {
+		recovery Recovery
+		up       []int
+		want     string
+	}{
+		{r, []int{0, 1, 4}, "is alive, and would be given up"},
+		{Recovery{By: nodeID(2), Survivors: r.Survivors}, []int{0, 1}, "not among the survivors"},
+		{Recovery{By: nodeID(0), Survivors: []ring.NodeID{nodeID(0), nodeID(9)}}, []int{0, 1}, "is alive"},
+		{Recovery{By: nodeID(0), Survivors: []ring.NodeID{nodeID(0), nodeID(9)}}, []int{0}, "is no member"},
+		{Recovery{By: nodeID(0), Survivors: []ring.NodeID{nodeID(0), nodeID(1), nodeID(2)}}, []int{0, 1, 2}, "which is a majority"},
+	} {
+		if _, err := five.Recovered(c.recovery, alive(c.up...)); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%v: %v, not %q", c.recovery.Survivors, err, c.want)
+		}
+	}
+	d, err := five.Recovered(r, alive(0, 1))
+	if err != nil || len(d.Recoveries) != 1 || d.Recoveries[0].Generation != five.Generation+1 || d.Recoveries[0].Reason != "fire" {
+		t.Fatal(d.Recoveries, err)
+	}
+	d.Version, d.Generation = d.Version+1, d.Generation+1
+	for _, after := range []Document{d, carried(t, d, "")} {
+		if _, err := after.Recovered(r, alive(0, 1)); !errors.Is(err, ErrUnchanged) {
+			t.Errorf("recovered twice: %v", err)
+		}
 	}
 }
 

@@ -76,11 +76,11 @@ func (f *changeFlags) run(cmd *cobra.Command, op operation) error {
 	if !f.output.json() {
 		fmt.Fprintln(out)
 		switch {
-		case plan.Done && op.begun == nil:
+		case plan.Done:
 			fmt.Fprintln(out, "There is nothing to do: it is done already.")
 		case f.dryRun:
 			fmt.Fprintln(out, "Nothing was changed (--dry-run).")
-		case op.begun != nil:
+		case op.begun != nil && plan.Change == 0:
 			op.begun(out, status, request)
 		default:
 			printBegun(out, plan)
@@ -141,7 +141,7 @@ func terminalWidth() int {
 // ofNode makes the request of a change that names a member, and maybe more.
 func ofNode(kind, id, zone string, more ...string) func(context.Context, *client.Admin, admin.Status) (client.ChangeRequest, error) {
 	return func(_ context.Context, _ *client.Admin, s admin.Status) (client.ChangeRequest, error) {
-		all, err := moves.ResolveAll(s.Members, append([]string{id}, more...))
+		all, err := moves.ResolveAll(s, append([]string{id}, more...))
 		if err != nil {
 			return client.ChangeRequest{}, err
 		}

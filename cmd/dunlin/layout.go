@@ -14,6 +14,7 @@ import (
 	"github.com/dunlindb/dunlin/client"
 	"github.com/dunlindb/dunlin/cmd/dunlin/moves"
 	"github.com/dunlindb/dunlin/cmd/dunlin/text"
+	"github.com/dunlindb/dunlin/ring"
 )
 
 func newLayoutCommand() *cobra.Command {
@@ -59,7 +60,7 @@ itself may differ a little, since the cluster may have changed by then.`,
 			}
 			flags.dryRun = true
 			return flags.run(cmd, operation{request: func(_ context.Context, _ *client.Admin, s admin.Status) (client.ChangeRequest, error) {
-				ids, err := moves.ResolveAll(s.Members, remove)
+				ids, err := moves.ResolveAll(s, remove)
 				return client.ChangeRequest{Kind: admin.KindJoin, Add: add, Remove: ids}, err
 			}})
 		},
@@ -109,7 +110,9 @@ func layoutStatus(ctx context.Context, out io.Writer, c *client.Admin, output ou
 	case !watch && output.json():
 		return printJSON(out, status.Change)
 	case !watch || status.Change == nil && !output.json():
-		return moves.PrintProgress(out, status.Change)
+		err := moves.PrintProgress(out, status.Change)
+		moves.PrintReplacing(out, status)
+		return err
 	}
 	display := moves.Lines(out)
 	switch {
@@ -133,6 +136,7 @@ func layoutStatus(ctx context.Context, out io.Writer, c *client.Admin, output ou
 func newLayoutAbortCommand() *cobra.Command {
 	var port adminFlag
 	var output outputFlag
+	var dryRun bool
 	cmd := &cobra.Command{
 		Use:   "abort",
 		Short: "Drop the change on its way: the layout stays as it is",
@@ -142,25 +146,67 @@ node that was joining ends. Nothing acknowledged is lost: writes reached the old
 replicas all the while.
 
 Refused once reads ask the new replicas (phase flipped): the change then finishes,
-and can be undone by the opposite change alone.`,
-		Example: "  dunlin layout abort",
+and can be undone by the opposite change alone. Where there is nothing to drop it says
+so, and succeeds.`,
+		Example: "  dunlin layout abort --dry-run\n  dunlin layout abort",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := port.client()
 			if err != nil {
 				return &usageError{err}
 			}
-			if err := c.Abort(cmd.Context()); err != nil {
+			answer, err := abort(cmd.Context(), c, dryRun)
+			if err != nil {
 				return fmt.Errorf("layout abort: %w", err)
 			}
 			if output.json() {
-				return printJSON(cmd.OutOrStdout(), map[string]bool{"aborted": true})
+				return printJSON(cmd.OutOrStdout(), answer)
 			}
-			_, err = fmt.Fprintln(cmd.OutOrStdout(), "aborted: the layout is as it was before")
-			return err
+			return printAborted(cmd.OutOrStdout(), answer)
 		},
 	}
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be dropped, and drop nothing")
 	port.add(cmd)
 	output.add(cmd, "table", "json")
 	return cmd
+}
+
+// abort drops the change on its way, or says what it would drop.
+func abort(ctx context.Context, c *client.Admin, dryRun bool) (a admin.Aborted, err error) {
+	if !dryRun {
+		raw, err := c.Abort(ctx)
+		if err == nil {
+			err = json.Unmarshal(raw, &a)
+		}
+		return a, err
+	}
+	_, s, err := moves.Connect(ctx, c)
+	switch {
+	case err != nil:
+	case s.Change != nil && s.Change.Phase == string(ring.Flipped):
+		err = errors.New("reads ask the new replicas already, so the change cannot be aborted any more; it will finish")
+	case s.Change != nil:
+		a.Kind, a.Change = s.Change.Kind, s.Change.ID
+	case s.Replacing != "":
+		a.Kind = admin.KindReplace
+	}
+	return a, err
+}
+
+func printAborted(out io.Writer, a admin.Aborted) error {
+	what := a.Kind
+	if a.Change != 0 {
+		what += fmt.Sprintf(" (change %d)", a.Change)
+	}
+	line := "aborted: " + what + "; the layout is as it was before"
+	switch {
+	case what == "":
+		line = "no change of the layout is on its way: there is nothing to abort"
+	case !a.Aborted:
+		line = "this would be dropped: " + what + "\nNothing was changed (--dry-run)."
+	case a.Change == 0:
+		line = "taken back: " + what + ", which was prepared; the next node that joins takes a share of its own"
+	}
+	_, err := fmt.Fprintln(out, line)
+	return err
 }

@@ -26,7 +26,9 @@ type fakeCluster struct {
 	err           error
 	asked         []admin.ChangeRequest // of Change
 	recovered     []admin.RecoverRequest
-	aborted       int
+	prepared      bool // a replace of the third is
+	done          bool // all that is asked for
+	survivors     []string
 }
 
 func newFakeCluster() *fakeCluster {
@@ -47,16 +49,29 @@ func (c *fakeCluster) SetTable(context.Context, string, schema.Settings) error {
 func (c *fakeCluster) Progress(context.Context) (*admin.ChangeProgress, error) {
 	return c.progress, nil
 }
-func (c *fakeCluster) Abort(context.Context) error { c.aborted++; return c.err }
+func (c *fakeCluster) Abort(context.Context) (a admin.Aborted, err error) {
+	switch {
+	case c.progress != nil:
+		a = admin.Aborted{Aborted: true, Kind: c.progress.Kind, Change: c.progress.ID}
+	case c.prepared:
+		a = admin.Aborted{Aborted: true, Kind: admin.KindReplace}
+	}
+	return a, c.err
+}
 func (c *fakeCluster) Plan(_ context.Context, r admin.ChangeRequest) (admin.LayoutPlan, error) {
 	return c.plan(r), c.err
 }
 
 func (c *fakeCluster) Status() (admin.Status, error) {
-	return admin.Status{
+	s := admin.Status{
 		Cluster: "flock", ClusterID: "c1", Generation: 2, CatalogVersion: 9, Sealed: true, Node: c.members[0].ID, Version: "v1", Boot: 1, Ready: true,
-		Members: c.members,
-	}, nil
+		Members: c.members, Removed: []admin.Removed{{ID: "7abcdef0-9d1e-4000-8000-000000000004", Kind: admin.KindReplace, CatalogVersion: 8}},
+	}
+	if c.prepared {
+		s.Replacing = c.members[2].ID
+		s.Recoveries = []admin.Recovery{{Generation: 2, At: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), By: c.members[0].ID, Reason: "fire", Survivors: c.survivors}}
+	}
+	return s, nil
 }
 
 func (c *fakeCluster) Layout() *admin.Layout {
@@ -73,7 +88,12 @@ func (c *fakeCluster) plan(r admin.ChangeRequest) admin.LayoutPlan {
 func (c *fakeCluster) Change(_ context.Context, r admin.ChangeRequest) (admin.LayoutPlan, error) {
 	c.asked = append(c.asked, r)
 	plan := c.plan(r)
-	plan.Started, plan.Change = true, 17
+	if c.done {
+		return admin.LayoutPlan{Kind: r.Kind, Done: true}, nil
+	}
+	if plan.Started = true; r.Kind != admin.KindReplace {
+		plan.Change = 17
+	}
 	if !c.aborts && c.err == nil && r.Kind != admin.KindReplace {
 		c.members = c.members[:2]
 	}
@@ -85,20 +105,26 @@ func (c *fakeCluster) Recover(_ context.Context, r admin.RecoverRequest) error {
 	return c.err
 }
 
-// command runs a command line against a cluster, and returns what it printed.
-func (c *fakeCluster) command(t *testing.T, line string) (out, loud string, err error) {
+// port serves the cluster's admin port until the test ends.
+func (c *fakeCluster) port(t *testing.T) (url string) {
 	t.Helper()
 	server, err := admin.New(admin.Env{Node: c, Gatherer: prometheus.NewRegistry()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	port := httptest.NewServer(server)
-	defer port.Close()
+	t.Cleanup(port.Close)
+	return port.URL
+}
+
+// command runs a command line against a cluster, and returns what it printed.
+func (c *fakeCluster) command(t *testing.T, line string) (out, loud string, err error) {
+	t.Helper()
 	var stdout, stderr bytes.Buffer
 	root := newRootCommand()
 	root.SetOut(&stdout)
 	root.SetErr(&stderr)
-	root.SetArgs(append(strings.Fields(line), "--admin", port.URL))
+	root.SetArgs(append(strings.Fields(line), "--admin", c.port(t)))
 	err = root.ExecuteContext(t.Context())
 	return stdout.String(), stderr.String(), err
 }
@@ -150,6 +176,39 @@ func TestChangeCommands(t *testing.T) {
 	}
 }
 
+// TestDoneAlready: a command that is repeated says so, and tells to do nothing.
+func TestDoneAlready(t *testing.T) {
+	for _, line := range []string{"node decommission 7ab", "node replace 7ab", "node zone 461 z1 --wait", "node remove 7ab --yes"} {
+		f := newFakeCluster()
+		f.done = true
+		out, _, err := f.command(t, line)
+		if err != nil || !strings.HasSuffix(out, "\nThere is nothing to do: it is done already.\n") || strings.Contains(out, "--join") {
+			t.Errorf("%s: %v\n%s", line, err, out)
+		}
+	}
+}
+
+// TestPrepared: that a node is to be replaced is told until one joins, and a recovery
+// for ever.
+func TestPrepared(t *testing.T) {
+	const replacing = "node 461eee54 is to be replaced: the next node that joins, in zone z1 of datacenter dc1, takes its ranges (take it back: dunlin layout abort)\n"
+	for _, c := range []struct {
+		line, want string
+		alive      bool
+	}{
+		{"layout status", "no change of the layout is on its way\n" + replacing, false},
+		{"status", replacing + "RECOVERED by force at 2026-01-02 03:04:05Z (generation 2, asked of 0f125b0b): fire\n\n", false},
+		{"status", replacing + "WARNING: node 461eee54 is alive: no node can take its ranges", true},
+		{"layout abort", "taken back: replace, which was prepared", false},
+	} {
+		f := newFakeCluster()
+		f.prepared, f.members[2].Alive = true, c.alive
+		if out, _, err := f.command(t, c.line); err != nil || !strings.Contains(out, c.want) {
+			t.Errorf("%s: %v\n%s", c.line, err, out)
+		}
+	}
+}
+
 func TestChangesThatAreRefused(t *testing.T) {
 	for _, c := range []struct {
 		line    string
@@ -163,7 +222,8 @@ func TestChangesThatAreRefused(t *testing.T) {
 		{"node decommission 461", func(c *fakeCluster) { c.err = errors.New("too few would stay") }, "node decommission: too few would stay (400)", 1},
 		{"node decommission 461 --wait", func(c *fakeCluster) { c.aborts = true }, "node decommission: the change was aborted", 1},
 		{"layout plan", nil, "give --add ZONE", 0},
-		{"layout abort", func(c *fakeCluster) { c.err = errors.New("there is none") }, "layout abort: there is none (400)", 0},
+		{"layout abort", func(c *fakeCluster) { c.err = errors.New("it is flipped") }, "layout abort: it is flipped (400)", 0},
+		{"layout abort --dry-run", func(c *fakeCluster) { c.progress = &admin.ChangeProgress{ID: 17, Phase: "flipped"} }, "cannot be aborted any more", 0},
 		{"keyspace replication other 2", nil, "there is no keyspace other; there are dunlin, plain", 0},
 		{"keyspace replication dunlin dc2=2", nil, `there is no datacenter "dc2"; there are dc1`, 0},
 		{"recover --cluster flock --survivor 0f125 --reason fire", nil, "repeat it with --force", 0},
@@ -218,8 +278,13 @@ func TestLayoutStatus(t *testing.T) {
   "started": false
 }
 `},
-		{"layout abort", progress, "aborted: the layout is as it was before\n"},
-		{"layout abort -o json", progress, "{\n  \"aborted\": true\n}\n"},
+		{"layout abort", progress, "aborted: remove (change 17); the layout is as it was before\n"},
+		{"layout abort -o json", progress, "{\n  \"aborted\": true,\n  \"kind\": \"remove\",\n  \"change\": 17\n}\n"},
+		{"layout abort --dry-run", progress, "this would be dropped: remove (change 17)\nNothing was changed (--dry-run).\n"},
+		{"layout abort --dry-run -o json", progress, "{\n  \"aborted\": false,\n  \"kind\": \"remove\",\n  \"change\": 17\n}\n"},
+		{"layout abort", nil, "no change of the layout is on its way: there is nothing to abort\n"},
+		{"layout abort --dry-run", nil, "no change of the layout is on its way: there is nothing to abort\n"},
+		{"layout abort -o json", nil, "{\n  \"aborted\": false\n}\n"},
 		{"status", progress, `cluster flock (c1), catalog version 9, sealed: holds data
 this node: 0f125b0b, version v1, boot 1, up 0s, 0 B on disk, about 0 rows
 change of the layout: ` + line + waits + `
@@ -255,6 +320,23 @@ the others held; follow it:  dunlin layout status --watch
 	if len(f.recovered) != 1 || f.recovered[0].ClusterName != "flock" || f.recovered[0].Reason != "fire" || len(f.recovered[0].Survivors) != 2 ||
 		f.recovered[0].Survivors[1] != f.members[2].ID {
 		t.Errorf("asked for %v", f.recovered)
+	}
+}
+
+// TestRecoveredAlready: nothing is asked for twice.
+func TestRecoveredAlready(t *testing.T) {
+	f := newFakeCluster()
+	f.prepared = true
+	for _, m := range f.members[:2] {
+		f.survivors = append(f.survivors, m.ID)
+	}
+	out, loud, err := f.command(t, "recover --force --cluster flock --survivor 0f12f --survivor 0f125 --reason fire -o json")
+	if err != nil || len(f.recovered) > 0 || !strings.Contains(out, `"recovered": true`) || !strings.Contains(loud, "it was done already, at 2026-01-02") {
+		t.Errorf("%v; asked for %v\n%s%s", err, f.recovered, out, loud)
+	}
+	f.members[2].Voter = true // has joined since
+	if _, _, err := f.command(t, "recover --force --cluster flock --survivor 0f12f --survivor 0f125 --reason fire"); err != nil || len(f.recovered) != 1 {
+		t.Errorf("%v; asked for %v", err, f.recovered)
 	}
 }
 

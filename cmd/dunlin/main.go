@@ -6,13 +6,15 @@
 // reads a file and the environment (package config). Results go to standard
 // output, as a table or as JSON (-o json); everything else, progress bars
 // included, goes to standard error, so that commands can be piped. The exit
-// code is 0 on success, 1 on failure, and 2 for a wrong command line.
+// code is 0 on success, 1 on failure, and 2 for a wrong command line. With -o json a
+// failure is a JSON object as well, on a line of its own: the last one.
 package main
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -33,7 +35,7 @@ const (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:])
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
 }
@@ -44,20 +46,26 @@ type usageError struct{ err error }
 func (e *usageError) Error() string { return e.err.Error() }
 func (e *usageError) Unwrap() error { return e.err }
 
-func run(ctx context.Context, args []string) int {
+func run(ctx context.Context, args []string, out, loud io.Writer) int {
 	root := newRootCommand()
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	root.SetOut(out)
+	root.SetErr(loud)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintln(os.Stderr, "dunlin:", err)
+	code := 1
+	fmt.Fprintln(loud, "dunlin:", err)
 	var usage *usageError
 	if errors.As(err, &usage) {
-		fmt.Fprintln(os.Stderr, "Run the command with --help for its flags and examples.")
-		return 2
+		code = 2
+		fmt.Fprintln(loud, "Run the command with --help for its flags and examples.")
 	}
-	return 1
+	if form := cmd.Flags().Lookup("output"); form != nil && form.Value.String() == "json" {
+		printFailure(out, err, code)
+	}
+	return code
 }
 
 func newRootCommand() *cobra.Command {

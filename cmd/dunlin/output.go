@@ -2,12 +2,15 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/dunlindb/dunlin/client"
 )
 
 // outputFlag is -o: how a result is printed.
@@ -42,4 +45,21 @@ func printJSON(out io.Writer, v any) error {
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false)
 	return enc.Encode(v)
+}
+
+// printFailure prints an error as a program reads it.
+func printFailure(out io.Writer, err error, code int) {
+	failure := struct {
+		Error    string `json:"error"`
+		ExitCode int    `json:"exit_code"`
+		Status   int    `json:"status,omitempty"` // that the node answered with
+		Field    string `json:"field,omitempty"`  // what of the request is wrong
+	}{Error: err.Error(), ExitCode: code}
+	var p *client.Problem
+	if errors.As(err, &p) {
+		failure.Status, failure.Field = p.Status, p.Field
+	}
+	enc := json.NewEncoder(out)
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(failure) // the types are ours; a reader that is gone reads nothing
 }

@@ -42,9 +42,10 @@ then they fill up what the others held, as far as any of them has it.
     LOST: stop them first, everywhere.
   - It CANNOT BE UNDONE.
 
-Ask one of the survivors (--admin). While a majority is alive it is refused: use "dunlin node remove" or "dunlin node
-replace". Reads and writes whose level can be met need no majority of members.
-Without --force it says what it would do, and does nothing.`,
+Ask one of the survivors (--admin). It is refused while a majority survives (use
+"dunlin node remove" or "dunlin node replace"), while a survivor does not answer, and
+while a node that would be given up is alive. Reads and writes whose level can be met
+need no majority of members. Without --force it says what it would do, and does nothing.`,
 		Example: `  dunlin recover --cluster dunlin --survivor 0f125b0b --reason "rack 2 burnt down"
   dunlin recover --force --cluster dunlin --survivor 0f125b0b --reason "rack 2 burnt down"`,
 		Args: cobra.NoArgs,
@@ -56,11 +57,11 @@ Without --force it says what it would do, and does nothing.`,
 			if opts.cluster == "" || len(opts.survivors) == 0 || strings.TrimSpace(opts.reason) == "" {
 				return &usageError{errors.New("give --cluster NAME, --survivor ID for each member that survives, and --reason TEXT")}
 			}
-			err = recoverCluster(cmd.Context(), cmd.ErrOrStderr(), c, opts)
-			if err != nil || !output.json() {
-				return err
+			result, err := recoverCluster(cmd.Context(), cmd.ErrOrStderr(), c, opts)
+			if output.json() && result != nil {
+				err = errors.Join(printJSON(cmd.OutOrStdout(), result), err)
 			}
-			return printJSON(cmd.OutOrStdout(), map[string]bool{"recovered": true})
+			return err
 		},
 	}
 	f := cmd.Flags()
@@ -73,28 +74,68 @@ Without --force it says what it would do, and does nothing.`,
 	return cmd
 }
 
-// recoverCluster says loudly what is given up for lost, and does it if forced to.
-func recoverCluster(ctx context.Context, loud io.Writer, c *client.Admin, opts recoverOptions) error {
+// recovery is what is given up for lost, or was.
+type recovery struct {
+	Recovered  bool     `json:"recovered"` // false: nothing was changed
+	Cluster    string   `json:"cluster"`
+	Generation uint64   `json:"generation"` // of the recovered cluster
+	Survivors  []string `json:"survivors"`
+	Lost       []string `json:"lost"`
+}
+
+// recoverCluster says loudly what is given up for lost, and does it if forced to. The
+// result is nil if that could not be found out.
+func recoverCluster(ctx context.Context, loud io.Writer, c *client.Admin, opts recoverOptions) (*recovery, error) {
 	_, status, err := moves.Connect(ctx, c)
 	if err != nil {
-		return fmt.Errorf("recover: %w", err)
+		return nil, fmt.Errorf("recover: %w", err)
 	}
 	if status.Cluster != opts.cluster {
-		return &usageError{fmt.Errorf("recover: this node belongs to cluster %q, not %q", status.Cluster, opts.cluster)}
+		return nil, &usageError{fmt.Errorf("recover: this node belongs to cluster %q, not %q", status.Cluster, opts.cluster)}
 	}
-	survivors, err := moves.ResolveAll(status.Members, opts.survivors)
+	survivors, err := moves.ResolveAll(status, opts.survivors)
 	if err != nil {
-		return &usageError{fmt.Errorf("recover: %w", err)}
+		return nil, &usageError{fmt.Errorf("recover: %w", err)}
+	}
+	result := &recovery{Cluster: status.Cluster, Generation: status.Generation + 1, Survivors: survivors, Lost: []string{}}
+	for _, m := range status.Members {
+		if !slices.Contains(survivors, m.ID) {
+			result.Lost = append(result.Lost, m.ID)
+		}
+	}
+	if last := recovered(status, survivors); last != nil {
+		result.Recovered, result.Generation = true, last.Generation
+		fmt.Fprintf(loud, "There is nothing to do: it was done already, at %s (generation %d, %s).\n", text.Time(&last.At), last.Generation, last.Reason)
+		return result, nil
 	}
 	printRecovery(loud, status, survivors)
 	if !opts.force {
-		return &usageError{errors.New("recover: nothing was changed: repeat it with --force if the nodes above are lost for good")}
+		return result, &usageError{errors.New("recover: nothing was changed: repeat it with --force if the nodes above are lost for good")}
 	}
 	if err := c.Recover(ctx, client.RecoverRequest{Survivors: survivors, ClusterName: opts.cluster, Reason: opts.reason}); err != nil {
-		return fmt.Errorf("recover: %w", err)
+		return result, fmt.Errorf("recover: %w", err)
 	}
+	result.Recovered = true
 	fmt.Fprint(loud, "RECOVERED. Wipe the lost nodes before any of them is started again. The survivors fill up what\nthe others held; follow it:  dunlin layout status --watch\n")
-	return nil
+	return result, nil
+}
+
+// recovered finds the recovery that has left these survivors, and no other voters; nil if
+// there was none.
+func recovered(s admin.Status, survivors []string) *admin.Recovery {
+	if len(s.Recoveries) == 0 {
+		return nil
+	}
+	last := s.Recoveries[len(s.Recoveries)-1]
+	if !slices.Equal(slices.Sorted(slices.Values(survivors)), slices.Sorted(slices.Values(last.Survivors))) {
+		return nil
+	}
+	for _, m := range s.Members {
+		if m.Voter && !slices.Contains(survivors, m.ID) {
+			return nil
+		}
+	}
+	return &last
 }
 
 // printRecovery lists who stays and who is given up.

@@ -81,6 +81,10 @@ func printStatus(out io.Writer, s admin.Status) error {
 			fmt.Fprintf(out, "WAITING: %s\n", w)
 		}
 	}
+	moves.PrintReplacing(out, s)
+	for _, r := range s.Recoveries {
+		fmt.Fprintf(out, "RECOVERED by force at %s (generation %d, asked of %s): %s\n", text.Time(&r.At), r.Generation, text.Short(r.By), r.Reason)
+	}
 	fmt.Fprintln(out)
 	var rows [][]string
 	for _, m := range s.Members {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,7 +27,7 @@ type Config struct {
 
 // DefaultConfig lets requests take twice as long.
 func DefaultConfig() Config {
-	return Config{Window: 2 * time.Second, Factor: 2, Enough: 100, First: 0.25, Least: 0.03, Forget: 300}
+	return Config{Window: 2 * time.Second, Factor: 2, Enough: 100, First: 0.25, Least: 0.1, Forget: 300}
 }
 
 // Validate reports the first setting that makes no sense.
@@ -51,10 +52,10 @@ type Pacer struct {
 	pace atomic.Uint64 // the bits of a float64
 
 	mu    sync.Mutex // guards the fields below
-	usual time.Duration
-	known int // for how many more windows usual is believed
-	last  time.Duration
-	busy  bool // something moved in the window before
+	calm  windows    // the last ones in which nothing moved
+	moved windows    // the last ones of this change
+	known int        // for how many more windows calm is believed
+	busy  bool       // something moved in the window before
 }
 
 // New makes a Pacer that holds nothing back yet.
@@ -78,14 +79,14 @@ func (p *Pacer) set(pace float64) { p.pace.Store(math.Float64bits(pace)) }
 func (p *Pacer) Usual() float64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.usual.Seconds()
+	return p.calm.median().Seconds()
 }
 
-// Last is the same of the last window that had enough requests.
-func (p *Pacer) Last() float64 {
+// Moving is the same while something moves; 0: nothing does, or few requests come.
+func (p *Pacer) Moving() float64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.last.Seconds()
+	return p.moved.median().Seconds()
 }
 
 // Turn ends a window, in which something moved or not.
@@ -93,44 +94,39 @@ func (p *Pacer) Turn(busy bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	requests, slow := p.seen.take()
-	enough := requests >= p.cfg.Enough
-	if enough {
-		p.last = slow
-	}
-	before, rested := p.Pace(), p.Pace() == 0
-	began := busy && !p.busy
+	enough, pace, began := requests >= p.cfg.Enough, p.Pace(), busy && !p.busy
 	p.busy = busy
 	p.known--
 	switch {
 	case p.cfg.Factor == 0:
-		return
-	case !busy || rested:
+	case !busy || pace == 0: // nothing moved: this is what is usual
 		if enough {
 			p.learn(slow)
 		}
-		p.set(1)
-		if busy {
+		p.moved = p.moved[:0]
+		if p.set(1); busy {
 			p.set(p.cfg.First)
 		}
 	case !enough:
-		p.set(min(1, before*faster))
+		p.set(min(1, pace*faster))
 	case p.known <= 0:
 		p.set(0)
 	case began:
 		p.set(p.cfg.First)
 	default:
-		p.set(p.next(before, float64(slow)/float64(p.usual)))
+		p.moved.add(slow, movedKept)
+		p.set(p.next(pace, float64(p.moved.median())/float64(p.calm.median())))
 	}
 }
 
 const (
 	// faster is how much the pace grows in a window in which requests allow it,
 	// slower how much it falls at most in one in which they do not.
-	faster, slower = 1.2, 0.4
-	// aim is which part of Factor is steered for: single windows differ.
+	faster, slower = 1.15, 0.7
+	// aim is which part of Factor is steered for.
 	aim = 0.75
-	// usualWeight is the weight of a window in what is usual.
-	usualWeight = 4
+	// Single windows differ a lot: of so many the median counts.
+	calmKept, movedKept = 9, 5
 )
 
 // next is the pace after a window in which requests took so many times as long as usual.
@@ -138,14 +134,32 @@ func (p *Pacer) next(pace, ratio float64) float64 {
 	return min(1, max(p.cfg.Least, pace*min(faster, max(slower, aim*p.cfg.Factor/ratio))))
 }
 
-// learn adds a window without background work to what is usual.
+// learn adds a window in which nothing moved to what is usual.
 func (p *Pacer) learn(slow time.Duration) {
-	if p.known <= 0 || p.usual == 0 {
-		p.usual = slow
-	} else {
-		p.usual += (slow - p.usual) / usualWeight
+	if p.known <= 0 {
+		p.calm = p.calm[:0]
 	}
+	p.calm.add(slow, calmKept)
 	p.known = p.cfg.Forget
+}
+
+// windows are what the slowest hundredth of requests took in some, the oldest first.
+type windows []time.Duration
+
+// add adds one, and keeps the last few.
+func (w *windows) add(slow time.Duration, keep int) {
+	if len(*w) >= keep {
+		*w = slices.Delete(*w, 0, 1)
+	}
+	*w = append(*w, slow)
+}
+
+// median is the middle one; 0: there is none.
+func (w windows) median() time.Duration {
+	if len(w) == 0 {
+		return 0
+	}
+	return slices.Sorted(slices.Values(w))[len(w)/2]
 }
 
 // histogram counts durations in buckets of an eighth of a power of two microseconds.

@@ -37,7 +37,7 @@ func TestRequestsKeepWithinTheFactor(t *testing.T) {
 			t.Errorf("suffer %g: pace %g with nothing to do", suffer, l.p.Pace())
 		}
 		for i := range 100 {
-			if ratio := l.window(true); i > 12 && ratio > 2 && l.p.Pace() > l.p.cfg.Least {
+			if ratio := l.window(true); i > 25 && ratio > 2 && l.p.Pace() > l.p.cfg.Least {
 				t.Errorf("suffer %g: requests took %.2f times as long in window %d, pace %g", suffer, ratio, i, l.p.Pace())
 			}
 		}
@@ -78,6 +78,21 @@ func TestUnknownIsFoundOut(t *testing.T) {
 	}
 	if l.p.Pace() < 0.2 {
 		t.Errorf("pace %g where requests take as long as ever", l.p.Pace())
+	}
+}
+
+// TestABurstIsNotUsual: what was asked for a while ago is not what is usual now.
+func TestABurstIsNotUsual(t *testing.T) {
+	l := &load{New(DefaultConfig()), 100 * time.Millisecond, 1}
+	for range 20 {
+		l.window(false)
+	}
+	l.usual = 4 * time.Millisecond
+	for range calmKept/2 + 1 {
+		l.window(false)
+	}
+	if usual := l.p.Usual(); usual > 0.005 {
+		t.Errorf("%g s are taken for usual", usual)
 	}
 }
 

@@ -209,7 +209,10 @@ func TestAwayForManyVersions(t *testing.T) {
 			if err := o.command(func(ctx context.Context) error { return o.node(0).Decommission(ctx, leaver) }); err != nil {
 				t.Fatal(err)
 			}
-			if err := o.command(o.node(0).Abort); err != nil {
+			if err := o.command(func(ctx context.Context) error {
+				_, err := o.node(0).Abort(ctx)
+				return err
+			}); err != nil {
 				t.Fatal(err)
 			}
 		}

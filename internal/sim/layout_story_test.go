@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/dunlindb/dunlin/admin"
 	"github.com/dunlindb/dunlin/internal/sim/network"
 	"github.com/dunlindb/dunlin/node"
 	"github.com/dunlindb/dunlin/ring"
@@ -88,8 +89,11 @@ func TestRejoinAfterAbort(t *testing.T) {
 				t.Fatal("the joiner has pulled nothing")
 			}
 		}
-		if err := o.node(0).Abort(t.Context()); err != nil {
-			t.Fatal(err)
+		if a, err := o.node(0).Abort(t.Context()); err != nil || !a.Aborted || a.Kind != admin.KindJoin {
+			t.Fatal(a, err)
+		}
+		if a, err := o.node(0).Abort(t.Context()); err != nil || a.Aborted {
+			t.Fatal(a, err)
 		}
 		o.gone(3)
 		o.c.Start(2)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/dunlindb/dunlin/admin"
 	"github.com/dunlindb/dunlin/internal/sim/layouts"
 	"github.com/dunlindb/dunlin/node"
 	"github.com/dunlindb/dunlin/ring"
@@ -26,7 +27,7 @@ type layouter interface {
 	Remove(ctx context.Context, ids ...ring.NodeID) error
 	Replace(ctx context.Context, id ring.NodeID) error
 	Replicate(ctx context.Context, keyspace string, factors map[string]int) error
-	Abort(ctx context.Context) error
+	Abort(ctx context.Context) (admin.Aborted, error)
 }
 
 var _ operated = (*node.Node)(nil)
@@ -111,7 +112,10 @@ func (m *mover) change(ctx context.Context) {
 	}
 	switch draw := m.rand.IntN(100); {
 	case draw < 8:
-		m.do(ctx, "abort", n.Abort)
+		m.do(ctx, "abort", func(ctx context.Context) error {
+			_, err := n.Abort(ctx)
+			return err
+		})
 	case draw < 16:
 		factor := 3 + m.rand.IntN(2)
 		m.do(ctx, fmt.Sprint("replication factor ", factor), func(ctx context.Context) error {
@@ -176,7 +180,7 @@ func (m *mover) burn(ctx context.Context, i int) {
 		case change != nil && change.Phase == ring.Flipped:
 			_ = other.Remove(try, dead) // so that the change does without it
 		case change != nil:
-			_ = other.Abort(try) // it may wait for the dead
+			_, _ = other.Abort(try) // it may wait for the dead
 		case !replace:
 			_ = other.Remove(try, dead)
 		case !armed:

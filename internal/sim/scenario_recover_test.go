@@ -28,7 +28,7 @@ func TestOldMajorityWasOnlyCutOff(t *testing.T) {
 		small, large := []int{0, 2}, []int{1, 3, 4} // node 2 is alone in its zone, and has everything
 		cut, mend := o.c.blocks(append(o.c.between(small, large), o.c.between(large, small)...))
 		cut()
-		time.Sleep(10 * time.Second)
+		time.Sleep(30 * time.Second) // until then they may still count as alive, and cannot be given up
 		if err := o.command(func(ctx context.Context) error {
 			return o.node(0).Recover(ctx, admin.RecoverRequest{ClusterName: "sim", Reason: "believed to be burnt",
 				Survivors: []string{o.node(0).Self().String(), o.node(2).Self().String()}})
@@ -104,7 +104,10 @@ func TestRecoveredAgain(t *testing.T) {
 		if said := strings.Join(p.Waiting, "\n"); !strings.Contains(said, "recover again") || strings.Contains(said, "layout abort") {
 			t.Errorf("it waits for:\n%s", said)
 		}
-		if err := o.command(o.node(0).Abort); err == nil || !strings.Contains(err.Error(), "recover again") {
+		if err := o.command(func(ctx context.Context) error {
+			_, err := o.node(0).Abort(ctx)
+			return err
+		}); err == nil || !strings.Contains(err.Error(), "recover again") {
 			t.Errorf("a recovery is aborted: %v", err)
 		}
 		recoverWith(0, 1)

@@ -27,8 +27,8 @@ type Plan struct {
 	Alive    func(ring.NodeID) bool
 }
 
-// Outline works out what a change would move. The error is catalog.ErrUnchanged if
-// that change is on its way, or done already.
+// Outline works out what a change would move. The error is catalog.ErrUnderway if that
+// change is on its way, and catalog.ErrUnchanged if it is done already.
 func (p Plan) Outline(r admin.ChangeRequest) (o rebalance.Outline, err error) {
 	switch r.Kind {
 	case admin.KindJoin:
@@ -43,15 +43,9 @@ func (p Plan) Outline(r admin.ChangeRequest) (o rebalance.Outline, err error) {
 	return rebalance.NewOutline(next.Layout, next.Version+1, p.Document.Schema.Placements())
 }
 
-// OnItsWay is the outline of the change that is on its way, and its id; 0: there is
-// none.
-func (p Plan) OnItsWay() (o rebalance.Outline, id uint64, err error) {
-	c := p.Document.Layout.Change
-	if c == nil {
-		return o, 0, nil
-	}
-	o, err = rebalance.NewOutline(p.Document.Layout, p.Document.Version, p.Document.Schema.Placements())
-	return o, c.ID, err
+// OnItsWay is the outline of the change that is on its way.
+func (p Plan) OnItsWay() (rebalance.Outline, error) {
+	return rebalance.NewOutline(p.Document.Layout, p.Document.Version, p.Document.Schema.Placements())
 }
 
 // begun is the document after a change was begun.
@@ -111,12 +105,15 @@ func NodeIDs(r admin.ChangeRequest) (ids []ring.NodeID, err error) {
 // after the other, but for the first nodes of a new zone.
 func (p Plan) joins(add, remove []string) (all rebalance.Outline, err error) {
 	d := p.Document
+	if err := d.HasData(); err != nil {
+		return all, err
+	}
 	if d.Layout.Change != nil {
 		return all, ring.ErrChanging
 	}
 	me, _ := d.Member(p.Self)
 	for i, zone := range slices.Sorted(slices.Values(add)) {
-		joiner := ring.Member{ID: uuid.UUID{0: 0xff, 14: byte(i >> 8), 15: byte(i)}, Zone: zone, Datacenter: me.Datacenter}
+		joiner := ring.Member{ID: uuid.UUID{0: 0xff, 2: byte(i >> 8), 3: byte(i)}, Zone: zone, Datacenter: me.Datacenter}
 		joiner.Internode, joiner.Gossip = fmt.Sprint("planned-", i, ":1"), fmt.Sprint("planned-", i, ":2")
 		if d, err = catalog.WithMember(d.Clone(), joiner, together(&d, zone, add)); err != nil {
 			return all, err
@@ -182,12 +179,6 @@ func (p Plan) replace(r admin.ChangeRequest) (o rebalance.Outline, err error) {
 	id, err := NodeID(r.Node)
 	if err != nil {
 		return o, err
-	}
-	if _, gone := d.WasRemoved(id); gone {
-		return o, catalog.ErrUnchanged
-	}
-	if m, ok := d.Member(id); ok && m.State == ring.Dead && d.Layout.Change.Kind == admin.KindReplace {
-		return o, catalog.ErrUnchanged
 	}
 	if err := d.CheckReplace(id, p.Alive); err != nil {
 		return o, err

@@ -35,7 +35,7 @@ type Config struct {
 // of the cores.
 func DefaultConfig() Config {
 	return Config{
-		PageBytes: 256 << 10, PageRows: 10_000, Serving: 2, Filling: max(1, runtime.GOMAXPROCS(0)/2), BytesPerSecond: 64 << 20, Rest: 1, PersistPages: 16,
+		PageBytes: 64 << 10, PageRows: 10_000, Serving: 2, Filling: max(1, runtime.GOMAXPROCS(0)/2), BytesPerSecond: 64 << 20, Rest: 1, PersistPages: 64,
 		Tries: 8, PauseMin: 50 * time.Millisecond, PauseMax: 5 * time.Second, CallTimeout: 15 * time.Second,
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/dunlindb/dunlin/hlc"
+	"github.com/dunlindb/dunlin/ring"
 )
 
 const (
@@ -37,12 +38,16 @@ type Hello struct {
 	Boot        uint64        `json:"boot"`
 	Start       uuid.UUID     `json:"start"`   // random, of this start
 	Ceiling     hlc.Timestamp `json:"ceiling"` // as found on disk at the start
+	// Addresses are where the node is reached; empty in what older versions say.
+	Addresses ring.Addresses `json:"addresses,omitzero"`
 
 	// Set by transport; what Env.Hello puts there is overwritten.
 	Version  uint64 `json:"version"` // of the catalog
 	Protocol uint32 `json:"protocol"`
 	Features uint64 `json:"features"` // bits; both ends use what both have
 	Limits   Limits `json:"limits"`
+	// Wanted is the node that a stream is for: any other one only says hello.
+	Wanted uuid.UUID `json:"wanted,omitzero"`
 }
 
 // Encode writes JSON: a hello is said once per connection, later versions may add

@@ -91,7 +91,7 @@ func TestLeaver(t *testing.T) {
 	}{
 		{"1", "aa11", "n1"}, {"n1", "aa11", "n1"}, {"aa", "aa11", "n1"}, {"ab22", "ab22", ""}, {"2", "", ""}, {"a", "", ""}, {"x", "", ""}, {"51", "", ""},
 	} {
-		id, n, err := o.leaver(members, c.which, parseNumber(c.which))
+		id, n, err := o.leaver(admin.Status{Members: members}, c.which, parseNumber(c.which))
 		name := ""
 		if n != nil {
 			name = n.name

@@ -31,7 +31,7 @@ func Remove(ctx context.Context, out io.Writer, o Options, which string, show mo
 	if err != nil {
 		return err
 	}
-	id, n, err := o.leaver(status.Members, which, number)
+	id, n, err := o.leaver(status, which, number)
 	if err != nil {
 		return fmt.Errorf("dev: %w", err)
 	}
@@ -80,21 +80,21 @@ func parseNumber(which string) int {
 
 // leaver finds the member that is meant, and its place in this cluster; nil if it has
 // none.
-func (o Options) leaver(members []admin.Member, which string, number int) (id string, n *node, err error) {
+func (o Options) leaver(status admin.Status, which string, number int) (id string, n *node, err error) {
 	if number > 0 {
 		planned := o.node(number, runtime.GOOS)
-		m := planned.member(members)
+		m := planned.member(status.Members)
 		if m == nil {
 			return "", nil, fmt.Errorf("no member has the address of %s, %s", planned.name, planned.address(planned.ports.HTTP))
 		}
 		return m.ID, &planned, nil
 	}
-	if id, err = moves.Resolve(members, which); err != nil {
+	if id, err = moves.Resolve(status, which); err != nil {
 		return "", nil, err
 	}
 	for number := 1; o.fits(number); number++ {
 		planned := o.node(number, runtime.GOOS)
-		if m := planned.member(members); m != nil && m.ID == id {
+		if m := planned.member(status.Members); m != nil && m.ID == id {
 			return id, &planned, nil
 		}
 	}

@@ -133,6 +133,11 @@ func (c *Cluster) done(ctx context.Context, r client.ChangeRequest, s admin.Stat
 	m := Member(s.Members, r.Node)
 	switch r.Kind {
 	case admin.KindDecommission, admin.KindRemove:
+		for _, id := range r.Nodes {
+			if Member(s.Members, id) != nil {
+				return false, nil
+			}
+		}
 		return m == nil, nil
 	case admin.KindZone:
 		return m != nil && m.Zone == r.Zone, nil

@@ -72,6 +72,7 @@ func TestWait(t *testing.T) {
 		{client.ChangeRequest{Kind: "decommission", Node: "b"}, without, admin.LayoutPlan{}, false},
 		{client.ChangeRequest{Kind: "decommission", Node: "b"}, with, admin.LayoutPlan{}, true},
 		{client.ChangeRequest{Kind: "remove", Node: "b"}, without, admin.LayoutPlan{}, false},
+		{client.ChangeRequest{Kind: "remove", Node: "c", Nodes: []string{"b"}}, with, admin.LayoutPlan{}, true},
 		{client.ChangeRequest{Kind: "zone", Node: "b", Zone: "z2"}, moved, admin.LayoutPlan{}, false},
 		{client.ChangeRequest{Kind: "zone", Node: "b", Zone: "z2"}, with, admin.LayoutPlan{}, true},
 		{client.ChangeRequest{Kind: "replication", Keyspace: "k"}, with, admin.LayoutPlan{Done: true}, false},

@@ -78,6 +78,19 @@ func PrintProgress(out io.Writer, p *admin.ChangeProgress) error {
 	return text.Table(out, []string{"NODE", "STATE", "TO FILL", "COMPLETE", "COPIED"}, rows)
 }
 
+// PrintReplacing says so if the next node that joins takes the ranges of a dead one.
+func PrintReplacing(out io.Writer, s admin.Status) {
+	m := Member(s.Members, s.Replacing)
+	if m == nil {
+		return
+	}
+	fmt.Fprintf(out, "node %s is to be replaced: the next node that joins, in zone %s of datacenter %s, takes its ranges (take it back: dunlin layout abort)\n",
+		text.Short(m.ID), m.Zone, m.Datacenter)
+	if m.Alive {
+		fmt.Fprintf(out, "WARNING: node %s is alive: no node can take its ranges: stop it, or take that back\n", text.Short(m.ID))
+	}
+}
+
 // Line sums a change up in one line.
 func Line(p *admin.ChangeProgress) string {
 	return fmt.Sprintf("%s (change %d), %s: %s", p.Kind, p.ID, p.Phase, strings.Join(facts(p), ", "))
