@@ -26,6 +26,8 @@ import (
 type Replica interface {
 	// View is what the whole replica serves by; nil before the first.
 	View() *schema.View
+	// InQuarantine reports whether something of a range is missing here.
+	InQuarantine(id token.RangeID) bool
 	Apply(from ring.NodeID, g transport.Group, deadline time.Time, sink transport.Sink, tag uint32)
 }
 

@@ -30,7 +30,8 @@
 //     asked for: no row that was pulled is applied after its session has ended.
 //   - Both sides serve by the same catalog version, so retention floors, tables and
 //     replicas of a range are the same; else the session does not happen.
-//   - Rows that cannot be read or decoded end the session and do not travel.
+//   - Rows that cannot be read or decoded end the session and do not travel. A node
+//     with a range in quarantine takes part only in sessions that fill it, here or there.
 //   - Settling never looks at timestamps: a leaf that was written a moment ago is
 //     compared in a later round, and after Config.Deferrals rounds anyway.
 //

@@ -68,7 +68,7 @@ func (a *AntiEntropy) pull(ctx context.Context, call caller, from ring.NodeID, v
 	if err != nil {
 		return got, err
 	}
-	groups, err := answer.Groups(m.Leaf, hashSet(m.Hashes))
+	groups, err := answer.Groups(m.Leaf, m.Wanted())
 	if err != nil {
 		return got, err
 	}

@@ -70,7 +70,7 @@ func (a *AntiEntropy) compareRoots(ctx context.Context, v *schema.View, p *peer)
 			return err
 		}
 		point := a.purge.Point(share.Keyspace(v, t.Placement), t.ID)
-		if root := l.roots[t.Placement]; root.settled && root.oldest > point {
+		if root := l.roots[t.Placement]; root.settled && root.oldest > point && !a.env.Replica.InQuarantine(t.ID) {
 			m.Targets, m.Roots, m.Points = append(m.Targets, t), append(m.Roots, root.sum), append(m.Points, point)
 		} else {
 			p.deferOrQueue(t, a.cfg.Deferrals)

@@ -264,7 +264,7 @@ func (a *AntiEntropy) start(v *schema.View, p *peer) error {
 		return fmt.Errorf("antientropy: begin a session: %w", err)
 	}
 	point := a.purge.Point(share.Keyspace(v, t.Placement), t.ID)
-	p.session = &session{a: a, view: v, peer: p, target: t, born: born, point: point, buckets: a.plan.spare()}
+	p.session = &session{a: a, view: v, peer: p, target: t, born: born, point: point, filling: a.env.Replica.InQuarantine(t.ID), buckets: a.plan.spare()}
 	a.plan.open++
 	return nil
 }
@@ -323,7 +323,7 @@ func (a *AntiEntropy) well(p *peer) {
 // one that cannot be read is no reason to leave the others.
 func (a *AntiEntropy) failed(p *peer, op string, err error) {
 	switch reasonOf(err) {
-	case reasonBusy, reasonMoved:
+	case reasonBusy, reasonMoved, reasonPartly:
 		return
 	case reasonCorrupt:
 		a.env.Logger.Error("anti-entropy: rows cannot be read and were not compared", "peer", p.id, "error", err)

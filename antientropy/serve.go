@@ -21,6 +21,7 @@ import (
 const (
 	reasonStale   = "stale_catalog" // the two do not serve by the same catalog version
 	reasonMoved   = "moved"         // one of the two does not hold the range
+	reasonPartly  = "quarantine"    // the range is not whole here
 	reasonBusy    = "busy"          // too much else is being answered
 	reasonCorrupt = "corrupt"       // what was asked for cannot be read here
 	reasonMessage = "bad_message"   // the question cannot be read
@@ -63,7 +64,7 @@ func reasonOf(err error) string {
 	var control *transport.ControlError
 	if errors.As(err, &control) {
 		switch control.Kind {
-		case reasonStale, reasonMoved, reasonBusy, reasonCorrupt, reasonMessage:
+		case reasonStale, reasonMoved, reasonPartly, reasonBusy, reasonCorrupt, reasonMessage:
 			return control.Kind
 		}
 	}
@@ -110,17 +111,23 @@ func (a *AntiEntropy) agree(e message.Epoch) (*schema.View, error) {
 	return v, nil
 }
 
-// admit checks that both nodes hold what the question is about.
-func (a *AntiEntropy) admit(from ring.NodeID, e message.Epoch, t message.Target) (*schema.View, error) {
+// admit checks that both nodes hold what the question is about. While something of it
+// is missing here, a session with this node verifies nothing: it is refused, unless it
+// fills what is missing where it was begun, here or there.
+func (a *AntiEntropy) admit(from ring.NodeID, e message.Epoch, t message.Target, filling bool) (*schema.View, error) {
 	v, err := a.agree(e)
-	if err == nil && !share.Both(v, t, a.env.Self, from) {
+	switch {
+	case err != nil:
+	case !share.Both(v, t, a.env.Self, from):
 		err = refusal(reasonMoved, "range %d is not shared", t.ID)
+	case !filling && a.env.Replica.InQuarantine(t.ID):
+		err = refusal(reasonPartly, "range %d is in quarantine", t.ID)
 	}
 	return v, err
 }
 
 func (a *AntiEntropy) admitLeaf(from ring.NodeID, h *message.LeafHead) (*schema.View, error) {
-	v, err := a.admit(from, h.Epoch, h.Target)
+	v, err := a.admit(from, h.Epoch, h.Target, h.Filling)
 	if err == nil && !share.Covers(v, h.Target, h.Leaf) {
 		err = refusal(reasonMoved, "leaf %+v is not compared", h.Leaf)
 	}
@@ -138,7 +145,7 @@ func (a *AntiEntropy) serveRoots(ctx context.Context, from ring.NodeID, body []b
 	}
 	answer := make([]message.Likeness, len(m.Targets))
 	for i, t := range m.Targets {
-		if !share.Both(v, t, a.env.Self, from) {
+		if !share.Both(v, t, a.env.Self, from) || a.env.Replica.InQuarantine(t.ID) {
 			answer[i] = message.Elsewhere
 			continue
 		}
@@ -171,7 +178,7 @@ func (a *AntiEntropy) serveLeaves(ctx context.Context, from ring.NodeID, body []
 	if err != nil {
 		return nil, err
 	}
-	v, err := a.admit(from, m.Epoch, m.Target)
+	v, err := a.admit(from, m.Epoch, m.Target, m.Filling)
 	if err != nil {
 		return nil, err
 	}
@@ -260,7 +267,7 @@ func (a *AntiEntropy) serveRows(from ring.NodeID, body []byte) ([]byte, error) {
 	if _, err := a.admitLeaf(from, &m.LeafHead); err != nil {
 		return nil, err
 	}
-	wanted := hashSet(m.Hashes)
+	wanted := m.Wanted()
 	var answer message.RowsAnswer
 	var last []byte // the key of the last row taken
 	full := false
@@ -326,12 +333,4 @@ func (a *AntiEntropy) servePurge(from ring.NodeID, body []byte) ([]byte, error) 
 	}
 	answer := a.purge.Answer(v, from, &m)
 	return answer.Encode(), nil
-}
-
-func hashSet(hashes []uint64) map[uint64]struct{} {
-	set := make(map[uint64]struct{}, len(hashes))
-	for _, h := range hashes {
-		set[h] = struct{}{}
-	}
-	return set
 }

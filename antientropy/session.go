@@ -16,12 +16,13 @@ import (
 // session makes a range of one keyspace equal on this node and a peer, both ways,
 // one bounded step at a time: first the heads, then the rows.
 type session struct {
-	a      *AntiEntropy
-	view   *schema.View
-	peer   *peer
-	target message.Target
-	born   moment // when it began; also its number
-	point  int64  // the purge point at which both sides see their rows
+	a       *AntiEntropy
+	view    *schema.View
+	peer    *peer
+	target  message.Target
+	born    moment // when it began; also its number
+	point   int64  // the purge point at which both sides see their rows
+	filling bool   // the range is in quarantine here
 
 	rowsNext bool          // the heads are equal
 	allAsked bool          // the leaves in todo are the last
@@ -61,7 +62,7 @@ func (s *session) open(l record.Leaf) {
 	s.compared++
 	s.current = &comparison{
 		a: s.a, view: s.view, peer: s.peer.id, born: s.born.at,
-		head:    message.LeafHead{Epoch: share.Epoch(s.view), Target: s.target, Session: uint64(s.born.at), Point: s.point, Leaf: l},
+		head:    message.LeafHead{Epoch: share.Epoch(s.view), Target: s.target, Session: uint64(s.born.at), Point: s.point, Leaf: l, Filling: s.filling},
 		filling: filling.Filling{Leaf: l, Buckets: s.buckets},
 	}
 	s.current.filling.Form = s.current.head.Form()
@@ -115,7 +116,7 @@ func seenAt(leaves []record.LeafState, point int64) {
 // theirs lists the peer's leaves. If its purge point is larger, that one holds for
 // the session.
 func (s *session) theirs(ctx context.Context) (all []record.LeafState, err error) {
-	m := message.LeavesRequest{Epoch: share.Epoch(s.view), Target: s.target, Point: s.point}
+	m := message.LeavesRequest{Epoch: share.Epoch(s.view), Target: s.target, Point: s.point, Filling: s.filling}
 	for {
 		body, err := s.a.ask(ctx, s.peer.id, message.Leaves, m.Encode())
 		if err != nil {

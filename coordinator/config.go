@@ -57,25 +57,19 @@ func DefaultConfig() Config {
 }
 
 // Validate reports every bound that makes no sense.
-func (c Config) Validate() error {
-	var errs []error
-	positive := func(name string, value int64) {
-		if value < 1 {
-			errs = append(errs, fmt.Errorf("coordinator: %s is %d: give at least 1", name, value))
+func (c Config) Validate() (err error) {
+	for _, bound := range []struct {
+		name  string
+		value int64
+	}{
+		{"WriteTimeout", int64(c.WriteTimeout)}, {"ReadTimeout", int64(c.ReadTimeout)}, {"DrainTimeout", int64(c.DrainTimeout)},
+		{"HedgeDelay", int64(c.HedgeDelay)}, {"HedgeMin", int64(c.HedgeMin)}, {"Reads", int64(c.Reads)}, {"ScanAhead", int64(c.ScanAhead)},
+		{"InFlightBytes", c.InFlightBytes}, {"StragglerBytes", c.StragglerBytes}, {"GroupBytes", int64(c.GroupBytes)},
+		{"RowBytes", int64(c.RowBytes)}, {"PageRows", int64(c.PageRows)}, {"PageBytes", int64(c.PageBytes)},
+	} {
+		if bound.value < 1 {
+			err = errors.Join(err, fmt.Errorf("coordinator: %s is %d: give at least 1", bound.name, bound.value))
 		}
 	}
-	positive("WriteTimeout", int64(c.WriteTimeout))
-	positive("ReadTimeout", int64(c.ReadTimeout))
-	positive("InFlightBytes", c.InFlightBytes)
-	positive("StragglerBytes", c.StragglerBytes)
-	positive("Reads", int64(c.Reads))
-	positive("GroupBytes", int64(c.GroupBytes))
-	positive("RowBytes", int64(c.RowBytes))
-	positive("PageRows", int64(c.PageRows))
-	positive("PageBytes", int64(c.PageBytes))
-	positive("HedgeDelay", int64(c.HedgeDelay))
-	positive("HedgeMin", int64(c.HedgeMin))
-	positive("ScanAhead", int64(c.ScanAhead))
-	positive("DrainTimeout", int64(c.DrainTimeout))
-	return errors.Join(append(errs, c.Pace.Validate())...)
+	return errors.Join(err, c.Pace.Validate())
 }

@@ -129,11 +129,10 @@ func (c *Coordinator) Run(ctx context.Context) error {
 	}
 }
 
-// Pace is which part of its ordinary speed background work may have by Config.Pace; 0:
-// it is to rest, and to ask again soon.
+// Pace is which part of its ordinary speed background work may have; 0: ask again soon.
 func (c *Coordinator) Pace() float64 { return c.pacer.Pace() }
 
-// KeepPace is to be called every Config.Pace.Window, with whether such work was on its way.
+// KeepPace is to be called every Config.Pace.Window: whether such work was on its way.
 func (c *Coordinator) KeepPace(busy bool) { c.pacer.Turn(busy) }
 
 // Clock returns the session token for an answer: a client that sends it with its
@@ -141,9 +140,7 @@ func (c *Coordinator) KeepPace(busy bool) { c.pacer.Turn(busy) }
 func (c *Coordinator) Clock() hlc.Timestamp { return c.env.Clock.Last() }
 
 // alive reports whether a member may be asked.
-func (c *Coordinator) alive(id ring.NodeID) bool {
-	return id == c.env.Self || c.env.Liveness.Alive(id)
-}
+func (c *Coordinator) alive(id ring.NodeID) bool { return id == c.env.Self || c.env.Liveness.Alive(id) }
 
 // newer waits for a view of at least version, of which a replica told; false
 // means that there is none within ctx.

@@ -107,6 +107,8 @@ const (
 	slow           // no answer within the hedge delay
 )
 
+var eventNames = [...]string{failed: "failed", slow: "slow"}
+
 // questions is how many questions at a time a candidate may be asked.
 const questions = 2
 
@@ -162,11 +164,7 @@ func (g *gather[A]) spare(why event) (i int, ok bool) {
 
 // hedged counts that one more candidate is asked than the level needs.
 func (g *gather[A]) hedged(why event) {
-	reason := "slow"
-	if why == failed {
-		reason = "failed"
-	}
-	g.c.metrics.hedges.WithLabelValues(opNames[g.of.Op], reason).Inc()
+	g.c.metrics.hedges.WithLabelValues(opNames[g.of.Op], eventNames[why]).Inc()
 }
 
 // wait returns the next thing that happens. The error is that too few candidates

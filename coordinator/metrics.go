@@ -88,7 +88,7 @@ func newMetrics(r prometheus.Registerer, a *admission.Admission, p *pace.Pacer) 
 			_, _, n := a.Load()
 			return float64(n)
 		}),
-		gauge("slowest_hundredth_moving_seconds", "What the slowest hundredth of reads and writes takes at least while data moves; 0: none does, or few requests come.", p.Moving),
+		gauge("slowest_hundredth_moving_seconds", "What the slowest hundredth of requests takes at least while data moves; 0: none does, or few requests come.", p.Moving),
 		gauge("slowest_hundredth_usual_seconds", "The same while no data moves: what rebalance.latency_percent is of.", p.Usual),
 	} {
 		if err := r.Register(c); err != nil {
@@ -144,9 +144,7 @@ func levelIndex(l Level) int {
 // observe records how long a request took.
 func (m *metrics) observe(o op, l Level, d time.Duration) {
 	m.duration[o][levelIndex(l)].Observe(d.Seconds())
-	if o != opScan {
-		m.pacer.Observe(d)
-	}
+	m.pacer.Observe(d)
 }
 
 // failed counts an error, and returns it.

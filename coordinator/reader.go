@@ -47,11 +47,7 @@ func (c *Coordinator) newReader(ctx context.Context, view *schema.View, req *Rea
 	if err != nil {
 		return nil, err
 	}
-	members := view.Ring.Replicas(req.Table.Placement, tok.Range())
-	if leaving := view.Ring.Leaving(req.Table.Placement, tok.Range()); need > 1 && len(leaving) > 0 {
-		members, need = slices.Concat(members, leaving), need+len(leaving)
-	}
-	candidates := c.nearest(view, members)
+	candidates, need := c.readers(view, req.Table.Placement, tok.Range(), need)
 	n := len(candidates)
 	if n < need {
 		return nil, &UnavailableError{Need: need, Alive: n}
@@ -72,6 +68,20 @@ func (c *Coordinator) newReader(ctx context.Context, view *schema.View, req *Rea
 		first: make([]*transport.ReadAnswer, n),
 		data:  flags[:n], active: flags[n : 2*n], asking: flags[2*n:],
 	}, nil
+}
+
+// readers finds whom a read may ask, and how many have to answer. Once flipped, they must
+// overlap quorums of both sides: as many more as leave do, or only those that stay.
+func (c *Coordinator) readers(view *schema.View, placement int, id token.RangeID, need int) ([]candidate, int) {
+	members, leaving := view.Ring.Replicas(placement, id), view.Ring.Leaving(placement, id)
+	if need == 1 || len(leaving) == 0 {
+		return c.nearest(view, members), need
+	}
+	if all := c.nearest(view, slices.Concat(members, leaving)); len(all) >= need+len(leaving) {
+		return all, need + len(leaving)
+	}
+	gained := func(m uint16) bool { return !slices.Contains(view.Ring.Now(placement, id), m) }
+	return c.nearest(view, slices.DeleteFunc(slices.Clone(members), gained)), need
 }
 
 // retiredIn returns which rows of a table lie below its retention floor: replicas

@@ -174,6 +174,15 @@ func TestWhatWasShownStaysWhileOwnersChange(t *testing.T) {
 				t.Errorf("once flipped, without node %d: %q", down, got)
 			}
 		}
+		for _, i := range []int{old, joiner} { // those that stay are enough
+			cl.nodes[i].behave(func(n *node) { n.dead = true })
+		}
+		if got, err := cl.nodes[other].read(t, Quorum, partition); err != nil || got[1] != "shown" {
+			t.Errorf("of those that stay: %q, %v", got[1], err)
+		}
+		for _, i := range []int{old, joiner} {
+			cl.nodes[i].behave(func(n *node) { n.dead = false })
+		}
 		before := cl.nodes[old].reads
 		for _, down := range []int{other, 3 - old - other, joiner} {
 			if got := read(views[2], down); got != "shown" {

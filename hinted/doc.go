@@ -14,8 +14,11 @@
 // Replay reads a chunk of a queue's head, stamps it with the present catalog
 // version, sends it in order, waits for all verdicts, and deletes what is done up
 // to the first hint that is not. A crash replays at most a chunk again, which is
-// harmless: every apply is idempotent. Rows whose range the target has lost are
-// dropped if plain, and go to all replicas that the range has now if counted.
+// harmless: every apply is idempotent. Plain rows whose range has changed replicas
+// since they were kept are dropped, even if the target holds it (again): what deletes
+// them may have been purged meanwhile, which counted hints hold back. Counted rows
+// whose range the target has lost, or whose target a change has given up, go to all
+// replicas that the range has now and that are waited for.
 //
 // Invariants:
 //   - A counted hint whose sink heard OK is on disk until every replica that has to

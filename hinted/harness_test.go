@@ -33,8 +33,15 @@ var testShape = record.Shape{Table: testTable, Clustering: []record.Component{{K
 
 func node(i int) ring.NodeID { return ring.NodeID{byte(i)} }
 
-// viewOf is a catalog version with some members, and the table unless dropped.
+// viewOf is a catalog version with some members, and the table unless dropped. Hints of
+// any version are younger than its layout.
 func viewOf(tb testing.TB, version uint64, factor int, dropped bool, members ...int) *schema.View {
+	tb.Helper()
+	return changedView(tb, version, factor, dropped, members)
+}
+
+// changedView is viewOf after steps of a change of the layout.
+func changedView(tb testing.TB, version uint64, factor int, dropped bool, members []int, steps ...func(ring.Layout, []ring.Placement) (ring.Layout, error)) *schema.View {
 	tb.Helper()
 	s := schema.Builtin(factor, "dc1")
 	if !dropped {
@@ -56,10 +63,16 @@ func viewOf(tb testing.TB, version uint64, factor int, dropped bool, members ...
 			Zone: "z1", Datacenter: "dc1", State: ring.Normal, Voter: true,
 		})
 	}
-	layout := ring.Bootstrap(all[0], version)
+	layout := ring.Bootstrap(all[0], 1)
 	if len(all) > 1 {
 		var err error
-		if layout, err = layout.Join(version, all[1:], s.Placements()); err != nil {
+		if layout, err = layout.Join(1, all[1:], s.Placements()); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	for _, step := range steps {
+		var err error
+		if layout, err = step(layout, s.Placements()); err != nil {
 			tb.Fatal(err)
 		}
 	}

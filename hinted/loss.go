@@ -20,7 +20,7 @@ const (
 	targetBytes  reason = "target_bytes"  // over the bound of one target
 	totalBytes   reason = "total_bytes"   // over the bound of all
 	tooOld       reason = "age"
-	moved        reason = "moved" // the target does not hold the range any more
+	moved        reason = "moved" // the range has other replicas now, or had meanwhile
 	fenced       reason = "fenced"
 	unknownTable reason = "unknown_table"
 	failed       reason = "failed" // the replica cannot apply it

@@ -86,13 +86,14 @@ func (r *replay) step(ctx context.Context) (more bool, err error) {
 }
 
 // reachable reports whether a queue can be replayed: its target answers, or others
-// stand in for it because it is no member any more.
+// stand in for it because nobody waits for it any more. Plain hints wait for a member
+// that may come back.
 func (h *Handoff) reachable(v *schema.View, id queueID) bool {
 	if id.target == h.env.Self || h.env.Alive(id.target) {
 		return true
 	}
 	_, member := v.Ring.Index(id.target)
-	return !member
+	return !member || id.class == Counted && route.Gone(v, id.target)
 }
 
 // send sends a chunk's hints in order, at the pace, and returns when everything

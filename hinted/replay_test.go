@@ -293,6 +293,47 @@ func TestTargetHasLeft(t *testing.T) {
 	})
 }
 
+// TestGivenUp: a node that leaves is not kept by hints for one that is lost: once the
+// change goes on without it, the counted ones go to the others. Plain ones stay.
+func TestGivenUp(t *testing.T) {
+	bubble(t, testConfig(), func(t *testing.T, w *world) {
+		flipped := []func(ring.Layout, []ring.Placement) (ring.Layout, error){
+			func(l ring.Layout, _ []ring.Placement) (ring.Layout, error) {
+				return l.Announce(2, ring.Plan{Kind: "decommission", Leave: []ring.NodeID{node(1)}})
+			},
+			func(l ring.Layout, p []ring.Placement) (ring.Layout, error) { return l.Assign(3, 0, p) },
+			func(l ring.Layout, p []ring.Placement) (ring.Layout, error) { return l.Flip(4, p) },
+		}
+		members := []int{1, 2, 3, 4}
+		w.view.Store(changedView(t, 4, 3, false, members, flipped...))
+		w.setDead(true, 2)
+		w.run()
+		w.h.Keep(node(2), groupOf(t, now(), 7))
+		if v := w.hold(node(2), groupOf(t, now(), 7)); v.Code != transport.OK {
+			t.Fatal(v)
+		}
+		time.Sleep(time.Minute)
+		if len(w.sent) > 0 {
+			t.Errorf("%d groups were sent while it was waited for", len(w.sent))
+		}
+		after := changedView(t, 5, 3, false, members, append(flipped, func(l ring.Layout, _ []ring.Placement) (ring.Layout, error) {
+			return l.GiveUp(node(2))
+		})...)
+		w.view.Store(after)
+		time.Sleep(time.Minute)
+		if s := w.h.Status()[0]; s.Counted.Hints != 0 || s.Plain.Hints != 1 {
+			t.Errorf("kept are %+v", s)
+		}
+		for i := 1; i <= 4; i++ {
+			m, _ := after.Ring.Index(node(i))
+			holds := i != 2 && after.Ring.Holds(after.Table(testTable).Placement, rangeOf(7), m)
+			if got := w.delivered(node(i)); (len(got) == 1) != holds {
+				t.Errorf("node %d got %v", i, got)
+			}
+		}
+	})
+}
+
 // TestTables: rows of tables that the catalog has dropped go; those of tables that it
 // does not know yet wait.
 func TestTables(t *testing.T) {

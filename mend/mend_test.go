@@ -29,20 +29,30 @@ var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 // view is of some nodes, each of which is a replica of everything.
 func view(t *testing.T, nodes int) *schema.View {
 	t.Helper()
-	s := schema.Builtin(nodes, "dc1")
-	member := func(i int) ring.Member {
-		address := fmt.Sprintf("10.0.0.%d:7481", i+1)
-		return ring.Member{
-			ID: ring.NodeID{byte(i + 1)}, Addresses: ring.Addresses{Internode: address, Gossip: address, HTTP: address, Admin: address},
-			Zone: fmt.Sprint("z", i), Datacenter: "dc1", State: ring.Normal, Voter: true,
-		}
+	return viewOf(t, nodes, nodes, func(l ring.Layout, _ []ring.Placement) (ring.Layout, error) { return l, nil })
+}
+
+func member(i int) ring.Member {
+	address := fmt.Sprintf("10.0.0.%d:7481", i+1)
+	return ring.Member{
+		ID: ring.NodeID{byte(i + 1)}, Addresses: ring.Addresses{Internode: address, Gossip: address, HTTP: address, Admin: address},
+		Zone: fmt.Sprint("z", i), Datacenter: "dc1", State: ring.Normal, Voter: true,
 	}
+}
+
+func viewOf(t *testing.T, nodes, factor int, change func(ring.Layout, []ring.Placement) (ring.Layout, error)) *schema.View {
+	t.Helper()
+	s := schema.Builtin(factor, "dc1")
 	layout := ring.Bootstrap(member(0), 1)
 	for i := 1; i < nodes; i++ {
 		layout.Members = append(layout.Members, member(i))
 	}
 	for i := range layout.Owners {
 		layout.Owners[i] = uint16(i % nodes)
+	}
+	layout, err := change(layout, s.Placements())
+	if err != nil {
+		t.Fatal(err)
 	}
 	v, err := schema.NewView(schema.Identity{Cluster: uuid.UUID{9}, Version: 1, Sealed: true}, &layout, &s)
 	if err != nil {
@@ -70,6 +80,31 @@ func (f *fake) Wipe(_ context.Context, id token.RangeID, now hlc.Timestamp) erro
 func (f *fake) Release(token.RangeID) error {
 	f.bad = nil
 	return nil
+}
+
+// TestOnlyReplicaIsNotDropped: a node that is to take a range over has nothing of it that
+// the one it takes it from could be filled from.
+func TestOnlyReplicaIsNotDropped(t *testing.T) {
+	v := viewOf(t, 1, 1, func(l ring.Layout, p []ring.Placement) (ring.Layout, error) {
+		l, err := l.Announce(2, ring.Plan{Kind: "join", Join: []ring.Member{member(1)}})
+		if err != nil {
+			return l, err
+		}
+		return l.Assign(3, 0, p)
+	})
+	moves := v.Ring.Moves()
+	f := &fake{view: v, bad: []Range{{ID: moves[0].Range, Reason: "bits"}}}
+	r, err := NewRebuild(RebuildEnv{
+		Self: ring.NodeID{1}, Replica: f, Hurry: func(token.RangeID) {}, Alive: func(ring.NodeID) bool { return true },
+		Verified: func(string, token.RangeID, ring.NodeID) hlc.Timestamp { return 200 },
+		Now:      func() (hlc.Timestamp, error) { return 100, nil }, Logger: quiet, Registerer: prometheus.NewRegistry(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Step(t.Context()); err != nil || len(f.wiped) > 0 {
+		t.Errorf("dropped are %v, %v", f.wiped, err)
+	}
 }
 
 // TestRebuild: a range is dropped when all other replicas answer, and read again when

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -110,7 +111,8 @@ type other struct {
 }
 
 // others lists the other replicas of a range that this node is a replica of, in all
-// keyspaces that have tables.
+// keyspaces that have tables. A replica of now has only those of now: what is to become
+// one has nothing that these have not, and may be filled from here.
 func (r *Rebuild) others(v *schema.View, id token.RangeID) (all []other) {
 	self, member := v.Ring.Index(r.env.Self)
 	seen := map[int]bool{}
@@ -119,7 +121,11 @@ func (r *Rebuild) others(v *schema.View, id token.RangeID) (all []other) {
 			continue
 		}
 		seen[t.Placement] = true
-		for _, m := range v.Ring.Writers(t.Placement, id) {
+		from := v.Ring.Now(t.Placement, id)
+		if !slices.Contains(from, self) {
+			from = v.Ring.Writers(t.Placement, id)
+		}
+		for _, m := range from {
 			if m != self {
 				all = append(all, other{t.Keyspace, v.Ring.Member(m).ID})
 			}

@@ -100,7 +100,7 @@ func (n *Node) build() error {
 	if err := n.openTransport(server); err != nil {
 		return err
 	}
-	caller.t = n.transport
+	caller.Transport = n.transport
 	n.replica, err = replica.New(replica.DefaultConfig(), replica.Env{
 		Engine: n.engine, Self: n.catalog.Self(), View: n.catalog.View, CatchUp: n.catalog.CatchUp,
 		Logger: n.log, Registerer: n.env.Registry,
@@ -185,7 +185,7 @@ func (n *Node) openTransport(handler transport.Handler) error {
 	}
 	n.transport, err = transport.New(n.cfg.transport(), transport.Env{
 		Self: n.catalog.Self(), Listener: listener, Dial: n.env.Network.Dial, Handler: handler,
-		Admit: n.catalog.Admit, Hello: n.catalog.Hello, Clock: n.clock,
+		Admit: n.admit, Hello: n.catalog.Hello, Clock: n.clock,
 		CatalogVersion: n.catalog.Version, OnPeerVersion: n.catalog.Learn,
 		Rand: n.env.random(3), Logger: n.log, Registerer: n.env.Registry,
 	})
@@ -220,21 +220,11 @@ func (s *server) Control(ctx context.Context, from transport.Hello, kind string,
 
 // lateCaller breaks the circle between catalog, which calls through transport,
 // and transport, which needs to know who the catalog says this node is.
-type lateCaller struct{ t *transport.Transport }
-
-// Control calls a node by address.
-func (c *lateCaller) Control(ctx context.Context, address, kind string, body []byte) ([]byte, error) {
-	return c.t.Control(ctx, address, kind, body)
-}
-
-// Probe asks a node by address who it is.
-func (c *lateCaller) Probe(ctx context.Context, address string) (transport.Hello, error) {
-	return c.t.Probe(ctx, address)
-}
+type lateCaller struct{ *transport.Transport }
 
 // Where is the address at which a member is to be reached.
 func (c *lateCaller) Where(m ring.Member) string {
-	return c.t.Where(transport.Peer{ID: m.ID, Address: m.Internode})
+	return c.Transport.Where(transport.Peer{ID: m.ID, Address: m.Internode})
 }
 
 // adoptDeadline bounds how long the committers may take to switch to a version.
@@ -255,7 +245,7 @@ func (n *Node) adopt(v *schema.View) error {
 func (n *Node) setPeers(v *schema.View) {
 	var peers []transport.Peer
 	for i := range v.Ring.Members() {
-		if m := v.Ring.Member(uint16(i)); m.ID != n.catalog.Self() {
+		if m := v.Ring.Member(uint16(i)); m.ID != n.catalog.Self() && isPeer(v, m.ID) {
 			peers = append(peers, transport.Peer{ID: m.ID, Address: m.Internode})
 		}
 	}
@@ -265,6 +255,26 @@ func (n *Node) setPeers(v *schema.View) {
 		f := n.catalog.Fact()
 		m.SetFact(membership.Fact{Version: f.Version, Generation: f.Generation, Hash: f.Hash, Internode: n.cfg.catalog().Addresses.Internode})
 	}
+}
+
+// isPeer reports whether requests are exchanged with a node: a member that was not given
+// up by a recovery, which is for good.
+func isPeer(v *schema.View, id ring.NodeID) bool {
+	i, member := v.Ring.Index(id)
+	return member && (v.Ring.Member(i).State != ring.Dead || v.Ring.Member(i).Voter)
+}
+
+// admit decides whether a stream with a node is wanted. The catalog goes on to decide by
+// the version before while this node begins to serve by the next and tells transport of
+// its peers: who is none any more must not come back in between.
+func (n *Node) admit(h transport.Hello) error {
+	if err := n.catalog.Admit(h); err != nil {
+		return err
+	}
+	if v := n.replica.View(); v != nil && !isPeer(v, h.Node) {
+		return fmt.Errorf("node %s is no member by version %d of the catalog", h.Node, v.Version)
+	}
+	return nil
 }
 
 func (n *Node) gossip() *membership.Membership {

@@ -51,13 +51,14 @@ func (n *Node) pace() float64 {
 }
 
 // held counts the hints that this node has to hand over before it may leave: those
-// that made an acknowledgement true, and those that their targets could take now.
+// that made an acknowledgement true and can be read, and those that their targets could
+// take now.
 func (n *Node) held() (hints int64) {
 	if n.hints == nil {
 		return 0
 	}
 	for _, s := range n.hints.Status() {
-		hints += s.Counted.Hints
+		hints += s.Counted.Hints - s.Counted.Damaged
 		if (liveness{n}).Alive(s.Target) {
 			hints += s.Plain.Hints
 		}

@@ -2,10 +2,10 @@
 // belongs, and takes a change from phase to phase as soon as that is safe.
 //
 // Moving data is making replicas equal, which anti-entropy does: a replica that is new
-// to a range is complete when it was verified with the one that it displaces (or, if
-// that one is dead or none is displaced, with all others) in a session that began when
-// both served by the change. From then on it holds everything that was acknowledged
-// before; what was written since has reached it by itself.
+// to a range is complete when it was verified with those that lose it (or, if more come
+// than go, because some are dead or none is displaced, with all that have it) in a
+// session that began when both served by the change. From then on it holds everything
+// that was acknowledged before; what was written since has reached it by itself.
 //
 // Invariants:
 //   - A change flips only when every new replica is complete, and finishes only when

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -163,8 +164,12 @@ type State struct {
 	// Pace is how hard clients let this node work, up to 1.
 	Pace   *float64 `json:"pace,omitempty"`
 	Stored uint64   `json:"stored"` // bytes on its disk
-	// WaitsFor counts the ranges that are not done by the node they come from.
+	// WaitsFor counts the ranges that are not done by the node they come from; those in
+	// quarantine here by this one.
 	WaitsFor map[string]int `json:"waits_for,omitempty"`
+	// Quarantined counts ranges that come to it or from it and are in quarantine here:
+	// nobody is complete by them.
+	Quarantined int `json:"quarantined,omitempty"`
 }
 
 // State is this node's.
@@ -176,8 +181,12 @@ func (d *Driver) State() State {
 	pace := d.env.Pace()
 	s := State{Generation: v.Generation, Version: v.Version, Held: d.env.Held(), Pace: &pace, WaitsFor: map[string]int{}}
 	for _, open := range d.open(v, &s) {
+		if d.env.Store.InQuarantine(open.id) {
+			open.peer = d.env.Self
+		}
 		s.WaitsFor[open.peer.String()]++
 	}
+	s.Quarantined = d.quarantined(v)
 	if c := v.Ring.Change(); c != nil {
 		s.Rows, s.Bytes = d.filling.pulled(c.ID, d.sink.Progress())
 	}
@@ -187,7 +196,24 @@ func (d *Driver) State() State {
 	return s
 }
 
-// open lists the duties that are not done, and counts them all.
+// quarantined counts the ranges in quarantine that come here or go from here.
+func (d *Driver) quarantined(v *schema.View) (ranges int) {
+	me, ok := v.Ring.Index(d.env.Self)
+	if !ok {
+		return 0
+	}
+	all := d.transfers(v)
+	for i := range all {
+		x := &all[i]
+		if d.env.Store.InQuarantine(x.id) && (slices.Contains(x.gained, me) || slices.Contains(x.outgoing(), me)) {
+			ranges++
+		}
+	}
+	return ranges
+}
+
+// open lists the duties that are not done, and counts them all. What has been verified
+// and cannot be read any more is not done.
 func (d *Driver) open(v *schema.View, s *State) (all []duty) {
 	me, ok := v.Ring.Index(d.env.Self)
 	if c := v.Ring.Change(); !ok || c == nil {
@@ -197,7 +223,7 @@ func (d *Driver) open(v *schema.View, s *State) (all []duty) {
 	for i := range transfers {
 		for _, one := range transfers[i].duties(v, me) {
 			s.Duties++
-			if d.env.Verified(v, one.keyspace, one.id, one.peer) {
+			if d.env.Verified(v, one.keyspace, one.id, one.peer) && !d.env.Store.InQuarantine(one.id) {
 				s.Done++
 			} else {
 				all = append(all, one)

@@ -1,6 +1,7 @@
 package rebalance
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -290,6 +291,60 @@ func TestOutline(t *testing.T) {
 	}
 }
 
+// TestDutiesOfManyDead: two nodes are removed at once. In a range of which one replica is
+// dead, whatever any replica that is left has is afterwards at two of three, as quorums
+// before have it at two: also where one that is alive is displaced along with the dead one.
+func TestDutiesOfManyDead(t *testing.T) {
+	const members, zones = 8, 4
+	zoned := func(i int) ring.Member {
+		m := member(i)
+		m.Zone = fmt.Sprint("z", i%zones)
+		return m
+	}
+	w := newWorld(t, 1, 0)
+	var joiners []ring.Member
+	for i := 1; i < members; i++ {
+		joiners = append(joiners, zoned(i))
+	}
+	start, err := ring.Bootstrap(zoned(0), 1).Join(2, joiners, w.schema.Placements())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for a := range members {
+		b := (a + 1) % members
+		w.layout, w.version = start, 2
+		w.announce(ring.Plan{Kind: "remove", Dead: []ring.NodeID{nodeID(a), nodeID(b)}})
+		w.next(func(l ring.Layout, v uint64) (ring.Layout, error) { return l.Assign(v, 0, w.schema.Placements()) })
+		all := transfers(w.view)
+		for i := range all {
+			if x := &all[i]; len(x.rest)+len(x.lost) == 2 {
+				x.checkTwice(t, w)
+			}
+		}
+	}
+}
+
+// checkTwice checks that two of the replicas of the target have what any of those of now has
+// that are alive.
+func (x *transfer) checkTwice(t *testing.T, w *world) {
+	t.Helper()
+	for _, m := range slices.Concat(x.rest, x.lost) {
+		source, has := w.view.Ring.Member(m).ID, 0
+		if slices.Contains(x.rest, m) {
+			has++
+		}
+		for _, g := range x.gained {
+			if slices.ContainsFunc(x.duties(w.view, g), func(d duty) bool { return d.peer == source }) {
+				has++
+			}
+		}
+		if has < 2 {
+			t.Errorf("range %d: %d replicas come for %d that is alive and one that is dead, and what %s has is at %d of them all",
+				x.id, len(x.gained), len(x.lost), source, has)
+		}
+	}
+}
+
 // TestPace: a node that takes ranges over works no harder than its own clients let it,
 // and those of the nodes that it takes them from.
 func TestPace(t *testing.T) {
@@ -313,6 +368,62 @@ func TestPace(t *testing.T) {
 		w.down[nodeID(2)] = true
 		if w.step(); w.d.Pace() != 1 {
 			t.Errorf("a source that is down holds work back to %g", w.d.Pace())
+		}
+	})
+}
+
+// TestQuarantine: what is in quarantine where it comes from, or where it has come to,
+// holds a change up, and the report says at which node and what can be done.
+func TestQuarantine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 3, 0)
+		w.announce(joins(3))
+		w.step()
+		w.reached(ring.Announced)
+		var id token.RangeID // one that the joiner takes from this node
+		all := transfers(w.view)
+		for i := range all {
+			if me, _ := w.view.Ring.Index(nodeID(0)); slices.Contains(all[i].outgoing(), me) {
+				id = all[i].id
+				break
+			}
+		}
+		w.damaged = map[token.RangeID]bool{id: true}
+		w.step()
+		w.reached(ring.Announced, ring.Streaming) // it was verified before
+		late := w.whole(nodeID(3))
+		late.Done, late.WaitsFor = late.Done-1, map[string]int{nodeID(0).String(): 1}
+		w.answers[nodeID(3)] = late
+		w.step()
+		w.reached(ring.Announced, ring.Streaming)
+		if said := w.waiting(); len(said) != 1 || !strings.Contains(said[0], nodeID(0).String()+" has 1 ranges that move in quarantine") {
+			t.Errorf("told is %q", said)
+		}
+		w.damaged = nil
+		if said := w.waiting(); len(said) != 0 {
+			t.Errorf("told is %q, when the range is whole again", said)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 4, 3)
+		w.announce(ring.Plan{Kind: "decommission", Leave: []ring.NodeID{nodeID(2)}})
+		w.next(func(l ring.Layout, v uint64) (ring.Layout, error) { return l.Assign(v, 0, w.schema.Placements()) })
+		w.verified = func(token.RangeID, ring.NodeID) bool { return true }
+		before := w.d.State()
+		if before.Duties == 0 || before.Done != before.Duties || before.Quarantined != 0 {
+			t.Fatalf("%+v", before)
+		}
+		me, _ := w.view.Ring.Index(nodeID(3))
+		all := transfers(w.view)
+		for i := range all {
+			if slices.Contains(all[i].gained, me) {
+				w.damaged = map[token.RangeID]bool{all[i].id: true}
+				break
+			}
+		}
+		after := w.d.State()
+		if after.Done != before.Done-1 || after.WaitsFor[nodeID(3).String()] != 1 || after.Quarantined != 1 {
+			t.Errorf("a range that has rotted since: %+v", after)
 		}
 	})
 }

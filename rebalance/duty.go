@@ -61,13 +61,14 @@ func transfers(v *schema.View) (all []transfer) {
 	return all
 }
 
-// outgoing are the members that must know of a phase before the next: those that lose
-// the range, or all that have it.
+// outgoing are the members that must know of a phase before the next, and that ranges
+// come from: those that lose the range; or all that have it, if more come: then some
+// displace nobody, or one that is lost, and what that one had must be found elsewhere.
 func (x *transfer) outgoing() []uint16 {
-	if len(x.lost) > 0 {
+	if len(x.lost) > 0 && len(x.lost) >= len(x.gained) {
 		return x.lost
 	}
-	return x.rest
+	return slices.Concat(x.lost, x.rest)
 }
 
 // duties are those of a member.

@@ -45,6 +45,7 @@ type world struct {
 	down     map[ring.NodeID]bool
 	answers  map[ring.NodeID]State // by who was asked; absent: it is as far as it can be
 	verified func(id token.RangeID, peer ring.NodeID) bool
+	damaged  map[token.RangeID]bool // in quarantine at this member
 	hurried  map[ring.NodeID]int
 	advanced []ring.Phase
 	aborted  int
@@ -189,7 +190,7 @@ func (w *world) Abort(context.Context, uint64) error {
 
 func (w *world) Confirm(context.Context) error { return nil }
 
-func (w *world) InQuarantine(token.RangeID) bool { return false }
+func (w *world) InQuarantine(id token.RangeID) bool { return w.damaged[id] }
 
 func (w *world) Quarantine(token.RangeID, error) {}
 

@@ -141,13 +141,15 @@ func (d *Driver) reasons(v *schema.View, c *ring.Change, n needed, members []Mem
 	if left := v.Ring.Expects(); left > 0 {
 		add(false, "%d of %d nodes have asked to join: start the others with --join-count %d, or abort the change (dunlin layout abort)", c.Expect-left, c.Expect, c.Expect)
 	}
-	silent, wanted := map[ring.NodeID]error{}, map[string]int{} // wanted: ranges that have to come from a node
+	silent, partly := map[ring.NodeID]error{}, map[ring.NodeID]int{} // partly: ranges that a node has in quarantine
+	wanted := map[string]int{}                                       // ranges that have to come from a node
 	for i := range members {
 		m, s := &members[i].Member, &members[i].State
 		leaves := handsOver(c, m)
 		if !n.duties[m.ID] && !n.informed[m.ID] && !leaves {
 			continue
 		}
+		partly[m.ID] = s.Quarantined
 		switch {
 		case members[i].Err != nil:
 			silent[m.ID] = members[i].Err
@@ -164,11 +166,24 @@ func (d *Driver) reasons(v *schema.View, c *ring.Change, n needed, members []Mem
 	}
 	for i := range v.Ring.Members() {
 		m := v.Ring.Member(uint16(i))
-		if ranges := wanted[m.ID.String()]; silent[m.ID] != nil || ranges > 0 && !d.env.Alive(m.ID) {
+		switch ranges := wanted[m.ID.String()]; {
+		case silent[m.ID] != nil || ranges > 0 && m.ID != d.env.Self && !d.env.Alive(m.ID):
 			add(false, "%s", d.blocked(c, m, silent[m.ID], ranges))
+		case ranges > 0 && partly[m.ID] > 0:
+			add(false, "%s", d.partly(c, m, partly[m.ID]))
 		}
 	}
 	return all
+}
+
+// partly says that ranges of a member are waited for that are not whole there.
+func (d *Driver) partly(c *ring.Change, m *ring.Member, ranges int) string {
+	way := "abort the change (dunlin layout abort)"
+	if c.Phase == ring.Flipped {
+		way = fmt.Sprintf("stop the node, and dunlin node remove %s has the change go on without it", m.ID)
+	}
+	return fmt.Sprintf("node %s has %d ranges that move in quarantine (dunlin repair status): they are filled again once all other replicas of them answer; "+
+		"if that cannot be, %s", m.ID, ranges, way)
 }
 
 // blocked says that a member is waited for, and what can be done. err: it did not answer.

@@ -19,8 +19,10 @@ import (
 // number, negated). What was stored in one tenure is removed before another begins: in
 // between, deletions that it has missed may have been purged everywhere.
 //
-// A node that skips catalog versions cannot miss the end of a tenure: a change that
-// takes a range away finishes only after this node has adopted that it flipped.
+// A node that skips catalog versions may miss the end of a tenure, if it was given up:
+// otherwise a change that takes a range away finishes only after this node has adopted
+// that it flipped. It does not miss the beginning of the next one, in which it is no
+// replica of now yet: a change that gives a range flips only when it has it complete.
 type tenure int64
 
 const settled tenure = 1 // no change has this id: a cluster's first version announces none
@@ -50,7 +52,7 @@ func (t tenure) goesOn(change tenure, now bool) bool {
 	case t == 0:
 		return false
 	case t == settled:
-		return true
+		return now
 	case t < 0:
 		return change == -t
 	}

@@ -37,6 +37,7 @@ func TestTenureGoesOn(t *testing.T) {
 		{"was displaced, and is pending again", -7, later, false, true, false, 9},
 		{"was displaced, and holds it again", -7, nil, true, true, false, settled},
 		{"was displaced", -7, nil, false, false, false, 0},
+		{"was displaced without hearing of it, and is pending again", settled, later, false, true, false, 9},
 	} {
 		change, phase := tenure(0), ring.Phase("")
 		if tc.change != nil {

@@ -22,12 +22,14 @@
 //   - Everything has a bound: slots and bytes per peer, work and answers per
 //     session, running and waiting reads, control calls, connections, connections
 //     that have not shown the HTTP/2 preface.
-//   - Both ends check the other's Hello before the first request.
+//   - Both ends check the other's Hello before the first request. A node has one
+//     stream to this one, and none once it is no peer any more.
 //   - No request is retried here; writes are idempotent and the coordinator decides.
 //
 // Messages and frames are in package wire, the table of unanswered requests in
 // package slot, the check of the HTTP/2 preface in package gate, the kept
-// connection in package keep, gRPC in package rpc.
+// connection in package keep, who has the one stream of a node in package seat, gRPC
+// in package rpc.
 //
 // Goroutines: Run owns all of them and returns after the last has ended: the gate
 // that accepts connections, the gRPC server, one sender and one receiver for each

@@ -436,7 +436,8 @@ func TestPinnedFramesAreBounded(t *testing.T) {
 				wire.Item{Kind: wire.KindApply, ID: 2*i + 1, Arg: 1e9, Payload: small}))
 		}
 		synctest.Wait()
-		if held := hold.take(); len(held) != 15 {
+		held := hold.take()
+		if len(held) != 15 {
 			x.Errorf("%d frames of 1 MiB are pinned, at most 16 MiB may be", len(held))
 		} else {
 			x.expectValue(b, "shed_requests_total", 10)
@@ -444,7 +445,7 @@ func TestPinnedFramesAreBounded(t *testing.T) {
 				h.done(Verdict{})
 			}
 		}
-		if n := b.sessions[id(1)].pinned.Load(); n != 0 {
+		if n := held[0].sink.(*session).pinned.Load(); n != 0 {
 			x.Errorf("%d bytes stay pinned", n)
 		}
 		s.cc.Close()

@@ -193,8 +193,11 @@ func TestUnfetchedAnswersAreBounded(t *testing.T) {
 			reads++
 			return ReadAnswer{Rows: []byte(strings.Repeat("r", 60<<10))}
 		}
-		b.handler.apply = new(holder).apply
-		s := b.sessions[id(1)]
+		hold := new(holder)
+		b.handler.apply = hold.apply
+		a.Apply(id(2), group("row"), in(time.Minute), newOutcomes(x.T), 1)
+		synctest.Wait()
+		s := hold.take()[0].sink.(*session)
 		s.mu.Lock()
 		f := s.queue.Room(0, 70<<10) // as if an answer waited to be fetched
 		*f.Buf = append(*f.Buf, make([]byte, 70<<10+13)...)

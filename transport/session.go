@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/dunlindb/dunlin/ring"
+	"github.com/dunlindb/dunlin/transport/seat"
 	"github.com/dunlindb/dunlin/transport/slot"
 	"github.com/dunlindb/dunlin/transport/wire"
 )
@@ -26,7 +27,7 @@ type session struct {
 	from Hello
 	ctx  context.Context // ends with the stream
 	wake chan struct{}   // the queue has become non-empty
-	kick chan struct{}   // closed when a newer stream of the same node takes over
+	seat *seat.Seat      // without it the session ends
 
 	pinned atomic.Int64 // bytes of frames that hold unanswered groups
 
@@ -60,7 +61,6 @@ func (t *Transport) newSession(ctx context.Context) *session {
 	return &session{
 		t: t, ctx: ctx,
 		wake:  make(chan struct{}, 1),
-		kick:  make(chan struct{}),
 		queue: wire.Queue{Pool: t.pool, Target: t.cfg.FrameBytes},
 	}
 }
@@ -71,11 +71,12 @@ func (t *Transport) serveExchange(stream grpc.ServerStream) error {
 	ctx, cancel := context.WithCancel(stream.Context())
 	defer cancel()
 	s := t.newSession(ctx)
+	round := t.seats.Round()
 	if err := s.greet(stream); err != nil {
 		return err
 	}
-	t.enter(s)
-	defer t.leave(s)
+	s.seat = t.seats.Take(s.from.Node, round)
+	defer t.seats.Leave(s.from.Node, s.seat)
 	defer s.end()
 	t.seen(s.from.Node, s.from.Version)
 	received := make(chan error, 1)
@@ -144,6 +145,10 @@ func (s *session) receive(stream stream) error {
 			return err
 		}
 		s.t.metrics.receivedBytes.Add(float64(len(*m.Buf)))
+		if err := s.seat.Why(); err != nil { // send may not have come to it
+			s.t.pool.Put(m.Buf)
+			return err
+		}
 		f := wire.NewReceived(m.Buf, s.t.pool, &s.pinned)
 		var h wire.Header
 		var err error
@@ -297,7 +302,7 @@ func (s *session) settle(id uint32, enqueue func(*wire.Queue)) {
 	}
 }
 
-// send drains the queue until the receiver has ended, a newer stream takes over,
+// send drains the queue until the receiver has ended, the session loses its seat,
 // or this node stops and everything owed is sent.
 func (s *session) send(stream stream, received <-chan error) error {
 	stopping := s.t.stopping
@@ -309,8 +314,8 @@ func (s *session) send(stream stream, received <-chan error) error {
 				return nil
 			}
 			return err
-		case <-s.kick:
-			return status.Error(codes.Aborted, "a newer stream of this node has taken over")
+		case <-s.seat.Lost():
+			return s.seat.Why()
 		case <-stopping:
 			stopping = nil
 		}

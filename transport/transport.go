@@ -15,6 +15,7 @@ import (
 
 	"github.com/dunlindb/dunlin/ring"
 	"github.com/dunlindb/dunlin/transport/gate"
+	"github.com/dunlindb/dunlin/transport/seat"
 	"github.com/dunlindb/dunlin/transport/wire"
 )
 
@@ -42,16 +43,16 @@ type Transport struct {
 	drained  chan struct{}  // a closing peer may have none any more
 	stopping chan struct{}  // closed when draining begins
 	peers    atomic.Pointer[peerSet]
+	seats    seat.Table[ring.NodeID] // of sessions
 
 	quiet struct{ gate, hellos, frames, skew quiet }
 
 	randMu sync.Mutex // guards env.Rand
 
-	mu       sync.Mutex      // guards the rest, and changes of peers
-	life     context.Context // of the peers; nil before Run
-	over     bool            // no peer is started any more
-	sessions map[ring.NodeID]*session
-	told     map[ring.NodeID]string // where peers say that they are
+	mu   sync.Mutex             // guards the rest, and changes of peers
+	life context.Context        // of the peers; nil before Run
+	over bool                   // no peer is started any more
+	told map[ring.NodeID]string // where peers say that they are
 }
 
 // peerSet is an immutable set of peers; this node is one of them.
@@ -90,7 +91,7 @@ func New(cfg Config, env Env) (*Transport, error) {
 		sweep:    make(chan struct{}, 1),
 		drained:  make(chan struct{}, 1),
 		stopping: make(chan struct{}),
-		sessions: map[ring.NodeID]*session{}, told: map[ring.NodeID]string{},
+		told:     map[ring.NodeID]string{},
 	}
 	t.readers = &readers{t: t}
 	self := newPeer(t, Peer{ID: env.Self, Address: env.Listener.Addr().String()})
@@ -217,7 +218,8 @@ func (t *Transport) sweepDeadlines(ctx context.Context) {
 
 // SetPeers replaces the set of peers to keep a connection to; this node is
 // ignored. What is open on the connection of a peer that is no longer wanted, or
-// has another address, ends as Unreachable.
+// has another address, ends as Unreachable. Streams that others have open to this
+// node end too, and come back if Admit says so.
 func (t *Transport) SetPeers(peers []Peer) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -239,6 +241,7 @@ func (t *Transport) SetPeers(peers []Peer) {
 		}
 	}
 	t.replace(byID)
+	t.seats.Keep(func(id ring.NodeID) bool { return byID[id] != nil })
 }
 
 // newPeer begins to keep a peer connected. The caller holds mu.
@@ -275,24 +278,6 @@ func (t *Transport) start(p *peer) {
 func (t *Transport) refusedConnection(remote net.Addr, r gate.Reason, err error) {
 	t.metrics.refusedConnections.WithLabelValues(string(r)).Inc()
 	t.complain(&t.quiet.gate, "internode connection refused", "remote", remote, "reason", string(r), "error", err)
-}
-
-// enter makes a session the only one of its node.
-func (t *Transport) enter(s *session) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if old := t.sessions[s.from.Node]; old != nil {
-		close(old.kick)
-	}
-	t.sessions[s.from.Node] = s
-}
-
-func (t *Transport) leave(s *session) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.sessions[s.from.Node] == s {
-		delete(t.sessions, s.from.Node)
-	}
 }
 
 func (t *Transport) isStopping() bool {

@@ -21,7 +21,7 @@ const (
 )
 
 // messageVersion is the first byte of every message; others are refused.
-const messageVersion = 2 // 1 had no purge points
+const messageVersion = 3 // 1 had no purge points, 2 no word of ranges that are filled again
 
 // bodyMax bounds a message: an answer may carry one row that alone is larger than
 // what this node would put together.
@@ -196,7 +196,7 @@ const (
 	Alike     Likeness = iota
 	Different          // both were hashed
 	Unsettled          // the peer has leaves that were written since they were hashed
-	Elsewhere          // the peer does not hold it
+	Elsewhere          // the peer does not hold it, or not whole
 	likenesses
 )
 
@@ -222,16 +222,17 @@ func DecodeLikenesses(b []byte) (all []Likeness, err error) {
 
 // LeavesRequest asks for a target's leaves, after one, as seen at a purge point.
 type LeavesRequest struct {
-	Epoch  Epoch
-	Target Target
-	Point  int64
-	After  *record.Leaf
+	Epoch   Epoch
+	Target  Target
+	Point   int64
+	Filling bool // the range is being filled again where the session was begun
+	After   *record.Leaf
 }
 
 // Encode returns the message.
 func (m *LeavesRequest) Encode() []byte {
 	b := m.Target.append(m.Epoch.append([]byte{messageVersion}))
-	b = appendFlag(binary.AppendUvarint(b, uint64(m.Point)), m.After != nil)
+	b = appendFlag(appendFlag(binary.AppendUvarint(b, uint64(m.Point)), m.Filling), m.After != nil)
 	if m.After != nil {
 		b = m.After.Append(b)
 	}
@@ -241,7 +242,7 @@ func (m *LeavesRequest) Encode() []byte {
 // DecodeLeavesRequest reads the message; the error is ErrMessage.
 func DecodeLeavesRequest(b []byte) (m LeavesRequest, err error) {
 	r := newReader(b)
-	m.Epoch, m.Target, m.Point = r.epoch(), r.target(), r.point()
+	m.Epoch, m.Target, m.Point, m.Filling = r.epoch(), r.target(), r.point(), r.flag()
 	if r.flag() {
 		l := r.leaf()
 		m.After = &l

@@ -16,6 +16,7 @@ type LeafHead struct {
 	Session uint64
 	Point   int64
 	Leaf    record.Leaf
+	Filling bool // the range is being filled again where the session was begun
 }
 
 // Form is how both sides see keys.
@@ -26,11 +27,11 @@ func (m *LeafHead) Form() tree.Form {
 func (m *LeafHead) append(dst []byte) []byte {
 	b := m.Target.append(m.Epoch.append(dst))
 	b = binary.AppendUvarint(binary.BigEndian.AppendUint64(b, m.Session), uint64(m.Point))
-	return m.Leaf.Append(b)
+	return appendFlag(m.Leaf.Append(b), m.Filling)
 }
 
 func (r *reader) leafHead() LeafHead {
-	m := LeafHead{r.epoch(), r.target(), r.uint64(), r.point(), r.leaf()}
+	m := LeafHead{r.epoch(), r.target(), r.uint64(), r.point(), r.leaf(), r.flag()}
 	r.bad = r.bad || m.Leaf.Range != m.Target.ID
 	return m
 }
@@ -224,6 +225,15 @@ func (m *RowsRequest) Encode() []byte {
 		b = binary.BigEndian.AppendUint64(b, h)
 	}
 	return b
+}
+
+// Wanted is the hashes, to be looked up.
+func (m *RowsRequest) Wanted() map[uint64]struct{} {
+	set := make(map[uint64]struct{}, len(m.Hashes))
+	for _, h := range m.Hashes {
+		set[h] = struct{}{}
+	}
+	return set
 }
 
 // DecodeRowsRequest reads the message; the error is ErrMessage.

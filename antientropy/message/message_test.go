@@ -22,7 +22,7 @@ var (
 	low  = shape.AppendPartitionPrefix(nil, 1<<31, id.First(), []byte("p"))
 	high = shape.AppendPartitionPrefix(nil, 1<<31, id.Last(), []byte("p"))
 
-	head = LeafHead{Epoch: Epoch{1, 2}, Target: Target{3, id}, Session: 4, Leaf: leaf}
+	head = LeafHead{Epoch: Epoch{1, 2}, Target: Target{3, id}, Session: 4, Leaf: leaf, Filling: true}
 	part = SpanHead{LeafHead: head, After: low, Through: high}
 	some = tree.Chosen{Level: 2, Buckets: []uint32{0, 5, 63}}
 )
@@ -49,7 +49,7 @@ func messages() map[string]struct {
 	add("roots", roots.Encode(), roots, func(b []byte) (any, error) { return DecodeRootsRequest(b) })
 	like := []Likeness{Alike, Different, Unsettled, Elsewhere}
 	add("likenesses", EncodeLikenesses(like), like, func(b []byte) (any, error) { return DecodeLikenesses(b) })
-	ask := LeavesRequest{Epoch: Epoch{1, 2}, Target: Target{3, id}, Point: 9, After: &leaf}
+	ask := LeavesRequest{Epoch: Epoch{1, 2}, Target: Target{3, id}, Point: 9, Filling: true, After: &leaf}
 	add("leaves", ask.Encode(), ask, func(b []byte) (any, error) { return DecodeLeavesRequest(b) })
 	list := LeavesAnswer{Point: 7, More: true, Leaves: []record.LeafState{
 		{Leaf: leaf.Heads()},

@@ -334,3 +334,33 @@ func TestFirstNodesOfAZone(t *testing.T) {
 		t.Errorf("%d members", len(d.Layout.Members))
 	}
 }
+
+// TestReplaceOrderIsOld: a node that was to be replaced is back when the next one joins, and
+// has the only replica of some ranges by now: it is not given up.
+func TestReplaceOrderIsOld(t *testing.T) {
+	d := loaded(t, 4, 2)
+	back := nodeID(3)
+	if err := d.CheckReplace(back, alive(0, 1, 2)); err != nil {
+		t.Fatal(err)
+	}
+	d.Replacing = &back
+	plan, err := d.Replicate(schema.BuiltinKeyspace, map[string]int{"dc1": 1})
+	d = carried(t, announced(t, d, plan, err), "")
+	next, err := WithMember(d, member(9, "z1"), 1)
+	if err == nil && next.Layout.Change.Replaces[nodeID(9)] == back {
+		t.Error("the last replica of ranges is given up with a node that is back")
+	}
+}
+
+// TestReplaceOrderOfARemovedNode: who was to be replaced is removed instead; others can
+// join all the same.
+func TestReplaceOrderOfARemovedNode(t *testing.T) {
+	d := loaded(t, 5, 3)
+	dead := nodeID(4)
+	d.Replacing = &dead
+	plan, err := d.Remove([]ring.NodeID{dead}, alive(0, 1, 2, 3))
+	d = carried(t, announced(t, d, plan, err), "")
+	if _, err := WithMember(d, member(9, "z1"), 1); err != nil {
+		t.Errorf("nobody can join any more: %v", err)
+	}
+}

@@ -19,7 +19,7 @@ type Parcel struct {
 
 // Routed says where the rows of a hint go.
 type Routed struct {
-	Lost    int         // rows that go nowhere: plain, and the target does not hold their range
+	Lost    int         // rows that go nowhere: plain, and their range has moved
 	Marks   *form.Marks // of them
 	Dropped int         // rows whose table is gone
 	Early   bool        // a table is not known, and the view is older than the hint
@@ -33,6 +33,7 @@ type Router struct {
 	all     bool // rows that the target does not hold go to all that hold them
 	index   uint16
 	member  bool // the target is one
+	gone    bool // nobody waits for it
 	sets    []setID
 	entries [][]byte // by sets: the rows that go there
 	rows    []int
@@ -50,13 +51,22 @@ type setID struct {
 func New(v *schema.View, target ring.NodeID, all bool) *Router {
 	r := &Router{view: v, target: target, all: all}
 	r.index, r.member = v.Ring.Index(target)
+	r.gone = Gone(v, target)
 	return r
+}
+
+// Gone reports whether nobody waits for a node any more: it is no member, or a change
+// that cannot be aborted goes on without it.
+func Gone(v *schema.View, id ring.NodeID) bool {
+	i, member := v.Ring.Index(id)
+	c := v.Ring.Change()
+	return !member || c != nil && c.Phase == ring.Flipped && !c.WaitsFor(v.Ring.Member(i))
 }
 
 // Route finds out who gets a hint's rows, and appends what they get to parcels. A
 // hint that goes to its target as a whole is passed on as it is.
 func (r *Router) Route(h *form.Hint, parcels []Parcel) ([]Parcel, Routed) {
-	if r.whole(h.Entries) {
+	if r.whole(h) {
 		return append(parcels, Parcel{r.target, h.Entries, h.Count}), Routed{}
 	}
 	var out Routed
@@ -74,7 +84,7 @@ func (r *Router) Route(h *form.Hint, parcels []Parcel) ([]Parcel, Routed) {
 		case table == nil:
 			out.Dropped++
 			out.Early = out.Early || r.view.Version < h.Version
-		case r.holds(table, id):
+		case r.holds(table, id, h.Version):
 			r.add(setID{own: true}, key, value)
 		case !r.all:
 			if out.Marks == nil {
@@ -91,25 +101,41 @@ func (r *Router) Route(h *form.Hint, parcels []Parcel) ([]Parcel, Routed) {
 			parcels = append(parcels, Parcel{r.target, r.entries[i], r.rows[i]})
 			continue
 		}
-		for _, m := range r.view.Ring.SetMembers(set.placement, set.set) {
-			parcels = append(parcels, Parcel{r.view.Ring.Member(m).ID, r.entries[i], r.rows[i]})
+		for _, id := range r.holders(set) {
+			parcels = append(parcels, Parcel{id, r.entries[i], r.rows[i]})
 		}
 	}
 	return parcels, out
 }
 
-// whole reports whether the target holds the ranges of all rows.
-func (r *Router) whole(entries []byte) bool {
+// holders are those of a set that are waited for. Where none is, a row is for all of
+// them: it must not go nowhere.
+func (r *Router) holders(set setID) []ring.NodeID {
+	var all, left []ring.NodeID
+	for _, m := range r.view.Ring.SetMembers(set.placement, set.set) {
+		id := r.view.Ring.Member(m).ID
+		if all = append(all, id); !Gone(r.view, id) {
+			left = append(left, id)
+		}
+	}
+	if len(left) == 0 {
+		return all
+	}
+	return left
+}
+
+// whole reports whether the target can be given all rows.
+func (r *Router) whole(h *form.Hint) bool {
 	if !r.member {
 		return false
 	}
-	for rest := entries; len(rest) > 0; {
+	for rest := h.Entries; len(rest) > 0; {
 		key, _, next, err := record.NextEntry(rest)
 		if err != nil {
 			return false
 		}
 		table, id, ok := r.locate(key)
-		if !ok || table == nil || !r.holds(table, id) {
+		if !ok || table == nil || !r.holds(table, id, h.Version) {
 			return false
 		}
 		rest = next
@@ -124,11 +150,19 @@ func (r *Router) locate(key []byte) (table *schema.TableView, id token.RangeID, 
 	return r.view.Table(number), t.Range(), ok
 }
 
-// holds reports whether the target can be given a row alone. While its range moves
-// away from it, that may be after its content was taken over.
-func (r *Router) holds(table *schema.TableView, id token.RangeID) bool {
-	return r.member && r.view.Ring.Holds(table.Placement, id, r.index) &&
-		!(r.all && r.view.Ring.Outgoing(table.Placement, id, r.index))
+// holds reports whether the target can be given a row alone that was hinted by a
+// version of the catalog. While the range of a counted one moves away from it, that may
+// be after its content was taken over; and one that is given up may be lost. A plain one holds nothing back from being purged
+// where its range was since: it goes no further than the group itself would, which
+// replicas refuse once the range has changed.
+func (r *Router) holds(table *schema.TableView, id token.RangeID, version uint64) bool {
+	if !r.member || !r.view.Ring.Holds(table.Placement, id, r.index) {
+		return false
+	}
+	if r.all {
+		return !r.gone && !r.view.Ring.Outgoing(table.Placement, id, r.index)
+	}
+	return version >= r.view.Ring.ChangedAt(id)
 }
 
 // add puts a row to those that go to a set.

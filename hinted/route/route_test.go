@@ -21,6 +21,17 @@ import (
 func testView(tb testing.TB, nodes, factor int) *schema.View {
 	tb.Helper()
 	s := schema.Builtin(factor, "dc1")
+	layout := testLayout(tb, nodes, s)
+	v, err := schema.NewView(schema.Identity{Cluster: uuid.UUID{9}, Version: 5, Sealed: true}, &layout, &s)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return v
+}
+
+// testLayout is the layout of some members since version 5.
+func testLayout(tb testing.TB, nodes int, s schema.Schema) ring.Layout {
+	tb.Helper()
 	var all []ring.Member
 	for i := range nodes {
 		address := fmt.Sprintf("10.0.0.%d:7481", i+1)
@@ -36,11 +47,7 @@ func testView(tb testing.TB, nodes, factor int) *schema.View {
 			tb.Fatal(err)
 		}
 	}
-	v, err := schema.NewView(schema.Identity{Cluster: uuid.UUID{9}, Version: 5, Sealed: true}, &layout, &s)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return v
+	return layout
 }
 
 // row is a row of a table, at a place on the ring.
@@ -85,7 +92,7 @@ func sorted(m map[ring.NodeID][]row) string {
 }
 
 // TestRoute: every row goes exactly where the view has its replicas; rows of no table
-// go nowhere.
+// go nowhere, and plain ones of ranges that have changed since they were hinted neither.
 func TestRoute(t *testing.T) {
 	clusters := [][2]int{{1, 1}, {3, 1}, {4, 2}, {5, 3}}
 	views := map[[2]int]*schema.View{}
@@ -115,7 +122,7 @@ func TestRoute(t *testing.T) {
 				holders = append(holders, v.Ring.Member(m).ID)
 			}
 			switch {
-			case slices.Contains(holders, target):
+			case slices.Contains(holders, target) && (all || h.Version >= v.Ring.ChangedAt(id)):
 				want[target] = append(want[target], r)
 			case all:
 				for _, holder := range holders {
@@ -154,4 +161,85 @@ func TestCorrupt(t *testing.T) {
 	if parcels, out := New(v, ring.NodeID{1}, true).Route(&form.Hint{Count: 1, Entries: good}, nil); len(parcels) != 1 || out.Corrupt {
 		t.Errorf("%v, %+v", parcels, out)
 	}
+}
+
+// TestGivenUp: what is counted for a node that a change goes on without goes to all the
+// others that have the range, or to all if there are none; what is plain waits for it.
+func TestGivenUp(t *testing.T) {
+	for _, factor := range []int{3, 1} {
+		v := givenUp(t, factor, ring.NodeID{2})
+		h := form.Hint{Version: v.Version}
+		ordinals := map[uint64]bool{}
+		lone := 0 // rows that it has alone
+		for id := range token.RangeID(token.Ranges) {
+			at := row{1, uint64(id) << (64 - 10)}
+			if m, _ := v.Ring.Index(ring.NodeID{2}); !v.Ring.Holds(v.Table(1).Placement, id, m) {
+				continue
+			}
+			if len(v.Ring.Writers(v.Table(1).Placement, id)) == 1 {
+				lone++
+			}
+			ordinals[at.ordinal] = true
+			h.Entries = record.AppendEntry(h.Entries, at.key(), []byte("v"))
+			h.Count++
+		}
+		if (lone > 0) != (factor == 1) || len(ordinals) == 0 {
+			t.Fatalf("%d of %d rows are at one node", lone, len(ordinals))
+		}
+		parcels, out := New(v, ring.NodeID{2}, true).Route(&h, nil)
+		got, sent := 0, map[uint64]int{}
+		for _, p := range parcels {
+			for rest := p.Entries; len(rest) > 0; {
+				key, _, next, err := record.NextEntry(rest)
+				if err != nil {
+					t.Fatal(err)
+				}
+				tok, _ := record.KeyToken(key)
+				sent[tok.Ordinal()]++
+				rest = next
+			}
+			if p.To == (ring.NodeID{2}) {
+				got += p.Rows
+			}
+		}
+		if got != lone || len(sent) != len(ordinals) || out.Lost+out.Dropped > 0 {
+			t.Errorf("%d rows for the one that was given up, %d of %d for anybody, %+v", got, len(sent), len(ordinals), out)
+		}
+		if factor == 3 {
+			for at, n := range sent {
+				if want := len(v.Ring.Writers(v.Table(1).Placement, token.FromOrdinal(at).Range())) - 1; n != want {
+					t.Errorf("a row goes to %d, not %d", n, want)
+				}
+			}
+		}
+		if parcels, _ := New(v, ring.NodeID{2}, false).Route(&h, nil); len(parcels) != 1 || parcels[0].To != (ring.NodeID{2}) {
+			t.Errorf("plain ones go to %d", len(parcels))
+		}
+	}
+}
+
+// givenUp is a view in which the fourth of four nodes leaves, reads ask those that stay,
+// and one of them was given up.
+func givenUp(t *testing.T, factor int, lost ring.NodeID) *schema.View {
+	t.Helper()
+	s := schema.Builtin(factor, "dc1")
+	layout := testLayout(t, 4, s)
+	for _, step := range []func() (ring.Layout, error){
+		func() (ring.Layout, error) {
+			return layout.Announce(6, ring.Plan{Kind: "decommission", Leave: []ring.NodeID{{4}}})
+		},
+		func() (ring.Layout, error) { return layout.Assign(7, 0, s.Placements()) },
+		func() (ring.Layout, error) { return layout.Flip(8, s.Placements()) },
+		func() (ring.Layout, error) { return layout.GiveUp(lost) },
+	} {
+		var err error
+		if layout, err = step(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	v, err := schema.NewView(schema.Identity{Cluster: uuid.UUID{9}, Version: 9, Sealed: true}, &layout, &s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
 }

@@ -63,7 +63,7 @@ func (m *mover) run(ctx context.Context) {
 		m.watch()
 		if !time.Now().Before(due) {
 			m.change(ctx)
-			due = time.Now().Add(time.Duration(1+m.rand.IntN(12)) * time.Second)
+			due = time.Now().Add(time.Duration(1+m.rand.IntN(4)) * time.Second)
 		}
 	}
 }
@@ -107,7 +107,7 @@ func (m *mover) change(ctx context.Context) {
 		return
 	}
 	members := n.View().Ring.Members()
-	if n.View().Ring.Change() != nil && m.rand.IntN(4) > 0 {
+	if n.View().Ring.Change() != nil && m.rand.IntN(10) > 0 {
 		return // mostly one at a time; sometimes two at once, or an abort
 	}
 	switch draw := m.rand.IntN(100); {
@@ -138,10 +138,7 @@ func (m *mover) change(ctx context.Context) {
 func (m *mover) do(ctx context.Context, what string, f func(context.Context) error) {
 	ctx, cancel := context.WithTimeout(ctx, opPatience)
 	defer cancel()
-	err := f(ctx)
-	if err == nil {
-	}
-	m.note("%s: %v", what, err)
+	m.note("%s: %v", what, f(ctx))
 }
 
 func (m *mover) note(f string, args ...any) {

@@ -79,7 +79,7 @@ func (o *outage) rejoined(joiner, members int) {
 func TestJoinerIsDroppedWhileDown(t *testing.T) {
 	for name, drop := range map[string]func(o *outage){
 		"aborted": func(o *outage) {
-			if err := o.node(0).Abort(o.t.Context()); err != nil {
+			if _, err := o.node(0).Abort(o.t.Context()); err != nil {
 				o.t.Fatal(err)
 			}
 		},
@@ -205,7 +205,7 @@ func TestJoinerRestarts(t *testing.T) {
 		o.phase(3, ring.Streaming, time.Minute)
 		seeds = false
 		o.c.Kill(3, true, 100)
-		if err := o.command(func(ctx context.Context) error { return o.node(0).Abort(ctx) }); err != nil {
+		if _, err := o.node(0).Abort(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		o.settled(0, time.Minute)
