@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/dunlindb/dunlin/catalog/document"
 	"github.com/dunlindb/dunlin/ring"
 	"github.com/dunlindb/dunlin/transport"
 )
@@ -161,14 +162,16 @@ func (c *Catalog) admit(h transport.Hello) error {
 
 func (c *Catalog) checkCluster(cur *edition, h transport.Hello) error {
 	if h.Cluster != cur.doc.Cluster {
-		return &ForeignError{What: "node " + h.Node.String(),
-			Theirs: fmt.Sprintf("%q (%s)", h.ClusterName, h.Cluster), Ours: fmt.Sprintf("%q (%s)", cur.doc.Name, cur.doc.Cluster)}
+		return foreign("node "+h.Node.String(), h, cur.doc)
 	}
 	if h.Generation < cur.doc.Generation {
 		if r, removed := cur.doc.WasRemoved(h.Node); removed {
 			return &GoneError{Kind: r.Kind, Version: r.Version}
 		}
-		if m, ok := cur.doc.Member(h.Node); ok && m.State != ring.Dead {
+		if _, ok := cur.doc.Member(h.Node); ok {
+			if cur.doc.GaveUp(h.Node, h.Generation) {
+				return &GoneError{Kind: document.KindRecover, Version: cur.doc.Version}
+			}
 			return nil // a survivor that has to hear of the recovery yet
 		}
 		return &RefusedError{Node: h.Node.String(), Reason: "generation",

@@ -34,7 +34,7 @@ func (c *Catalog) adopt(ctx context.Context, raw []byte) error {
 	if cur == nil && c.was.above(next.doc.Generation, next.doc.Version) {
 		return fmt.Errorf("catalog: version %d is older than what this node has joined by", next.doc.Version)
 	}
-	if _, ok := next.doc.Member(c.self); !ok {
+	if _, ok := next.doc.Member(c.self); !ok || cur != nil && next.doc.GaveUp(c.self, cur.doc.Generation) {
 		return c.leave(next)
 	}
 	if err := c.env.Meta.Set(documentKey, raw); err != nil {
@@ -46,6 +46,7 @@ func (c *Catalog) adopt(ctx context.Context, raw []byte) error {
 		return fmt.Errorf("catalog: adopt version %d: %w", next.doc.Version, err)
 	}
 	c.current.Store(next)
+	signal(c.adopted)
 	if cur == nil {
 		close(c.entered)
 	}
@@ -56,22 +57,27 @@ func (c *Catalog) adopt(ctx context.Context, raw []byte) error {
 	return nil
 }
 
-// leave ends the node's membership, by a document that does not have it.
+// leave ends the node's membership, by a document that does not have it, or has it as
+// given up by a recovery.
 func (c *Catalog) leave(next *edition) error {
 	refused := &RefusedError{Node: c.self.String(), Reason: "unknown",
-		Detail: fmt.Sprintf("version %d of the catalog does not have it as a member", next.doc.Version)}
+		Detail: fmt.Sprintf("version %d of the catalog does without it", next.doc.Version)}
 	if c.current.Load() == nil {
 		return refused
 	}
-	// On disk, so that it does not serve by an old one after a restart.
+	gone, key, why := &GoneError{Version: next.doc.Version}, abortedKey, "aborted"
+	if r, ok := next.doc.WasRemoved(c.self); ok {
+		gone.Kind, key, why = r.Kind, goneKey, r.Kind
+	} else if _, ok := next.doc.Member(c.self); ok {
+		gone.Kind, key, why = document.KindRecover, goneKey, document.KindRecover
+	}
+	// On disk, so that it does not serve by an old document after a restart; first why,
+	// since the new one alone may not say.
+	if err := c.env.Meta.Set(key, []byte(why)); err != nil {
+		return fmt.Errorf("catalog: note that this node is no member any more: %w", err)
+	}
 	if err := c.env.Meta.Set(documentKey, next.raw); err != nil {
 		return fmt.Errorf("catalog: store version %d: %w", next.doc.Version, err)
-	}
-	gone := &GoneError{Version: next.doc.Version}
-	if r, ok := next.doc.WasRemoved(c.self); ok {
-		gone.Kind = r.Kind
-	} else if err := c.env.Meta.Set(abortedKey, []byte{1}); err != nil {
-		return fmt.Errorf("catalog: note that joining was aborted: %w", err)
 	}
 	c.end(gone)
 	return refused

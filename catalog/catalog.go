@@ -80,7 +80,7 @@ const (
 	documentKey = "catalog/document"  // the adopted document, as decided
 	acceptorKey = "catalog/acceptor"  // acceptorRecord
 	abortedKey  = "catalog/aborted"   // its presence: the joining of this node was once aborted
-	goneKey     = "catalog/gone"      // how this node left the cluster, if it was told so by a refusal
+	goneKey     = "catalog/gone"      // how this node left the cluster
 	peerPrefix  = "catalog/identity/" // + UUID: Identity last heard of a peer
 )
 
@@ -120,15 +120,17 @@ type Catalog struct {
 	previous atomic.Pointer[edition]
 	gone     atomic.Bool
 
-	proposing slot // one proposal of this node at a time
-	adopting  slot // guards the move from one edition to the next
-	voting    slot // guards acceptor and its copy on disk
-	pulling   slot // one catch-up at a time
-	acceptor  acceptorRecord
+	proposing  slot // one proposal of this node at a time
+	adopting   slot // guards the move from one edition to the next
+	voting     slot // guards acceptor and its copy on disk
+	pulling    slot // one catch-up at a time
+	recovering slot // guards the decision on a recovery
+	acceptor   acceptorRecord
 
 	peers    *peers
 	hints    chan hint     // newer documents that were heard of
 	announce chan struct{} // a document was decided here: tell the others
+	adopted  chan struct{} // the current edition has changed
 	quiet    *quieter
 
 	randMu sync.Mutex // guards rand
@@ -144,8 +146,8 @@ func Open(cfg Config, env Env) (*Catalog, error) {
 	}
 	c := &Catalog{
 		cfg: cfg, env: env, log: env.Logger, rand: env.Rand,
-		proposing: newSlot(), adopting: newSlot(), voting: newSlot(), pulling: newSlot(),
-		hints: make(chan hint, hintsMax), announce: make(chan struct{}, 1),
+		proposing: newSlot(), adopting: newSlot(), voting: newSlot(), pulling: newSlot(), recovering: newSlot(),
+		hints: make(chan hint, hintsMax), announce: make(chan struct{}, 1), adopted: make(chan struct{}, 1),
 		quiet: newQuieter(env.Logger), entered: make(chan struct{}),
 	}
 	for _, load := range []func() error{c.loadNode, c.loadDocument, c.loadAcceptor, c.loadPeers} {
@@ -328,11 +330,11 @@ func (c *Catalog) member() ring.Member {
 	}
 }
 
-// Run learns newer documents, tells others of those decided here, and keeps this
-// node's addresses up to date, until ctx ends. It returns when its goroutines have.
+// Run learns newer documents, tells others of those decided here, keeps this node's
+// addresses up to date, and takes back that it is to be replaced, until ctx ends. It returns when its goroutines have.
 func (c *Catalog) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
-	for _, loop := range []func(context.Context){c.runLearner, c.runAnnouncer, c.runAddresses} {
+	for _, loop := range []func(context.Context){c.runLearner, c.runAnnouncer, c.runAddresses, c.runReplaced} {
 		wg.Go(func() { loop(ctx) })
 	}
 	wg.Wait()
@@ -389,5 +391,13 @@ func sleep(ctx context.Context, wait time.Duration) bool {
 		return true
 	case <-ctx.Done():
 		return false
+	}
+}
+
+// signal wakes who waits on a channel of one place.
+func signal(wake chan<- struct{}) {
+	select {
+	case wake <- struct{}{}:
+	default: // it is awake, or about to be
 	}
 }

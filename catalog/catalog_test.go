@@ -316,6 +316,23 @@ func TestJoinIsRefused(t *testing.T) {
 		}
 		far.crash()
 
+		double, copied := f.node(11).start(), newFabric(t, 7).node(12)
+		copied.meta = double.meta.copy()
+		copied.start()
+		f.set(func() { f.nodes[copied.address] = copied })
+		if err := copied.catalog.Bootstrap(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		double.crash()
+		double.config = func(c *Config) { c.Addresses.Internode = copied.address }
+		double.start()
+		err = double.catalog.Join(within(t, time.Minute), []string{nodes[0].address})
+		if err == nil || !permanent(err) || !strings.Contains(err.Error(), "belongs to cluster") {
+			t.Errorf("a joiner that is of another cluster where it can be reached: %v", err)
+		}
+		double.crash()
+		copied.crash()
+
 		if err := nodes[0].catalog.Seal(within(t, time.Minute)); err != nil {
 			t.Fatal(err)
 		}

@@ -75,6 +75,43 @@ func (c *Catalog) AdvanceFloors(ctx context.Context, now time.Time) error {
 	})
 }
 
+// runReplaced takes orders to replace this node back: it is alive. They were given while it
+// was down or cut off.
+func (c *Catalog) runReplaced(ctx context.Context) {
+	wait := backoff{}
+	for {
+		for d := c.Document(); d != nil && d.Replaces(c.self); d = c.Document() {
+			err := c.takeBack(ctx)
+			if err == nil {
+				c.metrics.takenBack.Inc()
+				c.log.Warn("this node was to be replaced by the next one that joins, but it is alive: the order is taken back")
+				break
+			}
+			c.quiet.warn("replaced", "this node is to be replaced, and that is not taken back yet", "error", err)
+			if !c.pause(ctx, &wait) {
+				return
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.adopted:
+			wait = backoff{}
+		}
+	}
+}
+
+// takeBack ends an order to replace this node.
+func (c *Catalog) takeBack(ctx context.Context) error {
+	return c.Propose(ctx, func(d Document) (Document, error) {
+		if !d.Replaces(c.self) {
+			return d, ErrUnchanged
+		}
+		d.Replacing = nil
+		return d, nil
+	})
+}
+
 // runAddresses proposes this node's addresses once if they differ from those in
 // the document: it was restarted with others. It can be reached meanwhile, since it
 // tells everybody that it meets.

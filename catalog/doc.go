@@ -12,6 +12,9 @@
 //     has the document asked about, or a later one, answers with it.
 //   - The voters of v decide v+1 alone, also when v+1 adds voters: a joiner that
 //     dies while it is being added decides nothing.
+//   - Generations alone come without the voters: a recovery follows the newest document
+//     of all survivors, and the survivor with the smallest id adopts it first, one for
+//     each generation. Whom it gives up never adopts it.
 //   - Who shows an older store identity, boot number or clock ceiling than it once
 //     showed is refused: a node started from an older copy of its directory may
 //     have forgotten what it promised and acknowledged.

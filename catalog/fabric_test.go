@@ -258,6 +258,7 @@ func (r *run) Control(ctx context.Context, address, kind string, body []byte) (a
 func (r *run) Probe(ctx context.Context, address string) (h transport.Hello, err error) {
 	err = r.call(ctx, address, "hello", func(to *Catalog, _ transport.Hello) error {
 		h = to.Hello()
+		h.Version = to.Version()
 		return nil
 	})
 	return h, err

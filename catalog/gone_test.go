@@ -3,7 +3,6 @@ package catalog
 import (
 	"context"
 	"errors"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -47,35 +46,6 @@ func TestGoneWithoutTheLastDocument(t *testing.T) {
 		var gone *GoneError
 		if _, err := leaves.open(); !errors.As(err, &gone) || !gone.Wanted() {
 			t.Errorf("a node that has left starts again: %v", err)
-		}
-	})
-}
-
-// TestReplacedNodeIsBack: as long as it is alive, no joiner takes its ranges.
-func TestReplacedNodeIsBack(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newFabric(t, 42)
-		nodes := f.cluster(4)
-		defer func() { stopAll(nodes) }()
-		if err := nodes[0].catalog.Seal(within(t, time.Minute)); err != nil {
-			t.Fatal(err)
-		}
-		back := nodes[3].catalog.Self()
-		if err := nodes[0].catalog.Replace(within(t, time.Minute), back, func(*Document) error { return nil }); err != nil {
-			t.Fatal(err)
-		}
-		joiner := f.node(10).start()
-		defer joiner.crash()
-		err := joiner.catalog.Join(within(t, 20*time.Second), []string{nodes[0].address})
-		if err == nil || permanent(err) || !strings.Contains(err.Error(), "it is alive") {
-			t.Errorf("joined in the place of a live node: %v", err)
-		}
-		nodes[3].crash()
-		if err := joiner.catalog.Join(within(t, time.Minute), []string{nodes[0].address}); err != nil {
-			t.Fatal(err)
-		}
-		if c := joiner.catalog.Document().Layout.Change; c.Replaces[joiner.catalog.Self()] != back {
-			t.Errorf("%+v", c)
 		}
 	})
 }

@@ -224,7 +224,7 @@ func (c *Catalog) checkReplaced(ctx context.Context, d *Document) error {
 }
 
 // identify dials a joiner's advertised address: a node that others cannot reach, or
-// take for another, must not become a voter.
+// take for another, or that is of another cluster there, must not become a voter.
 func (c *Catalog) identify(ctx context.Context, joiner ring.Member) error {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.CallTimeout)
 	defer cancel()
@@ -235,6 +235,9 @@ func (c *Catalog) identify(ctx context.Context, joiner ring.Member) error {
 	if h.Node != joiner.ID {
 		return &RefusedError{Node: joiner.ID.String(), Reason: "address",
 			Detail: fmt.Sprintf("at its advertised address %s answers node %s: check advertise.host", joiner.Internode, h.Node)}
+	}
+	if d := c.Document(); h.Cluster != uuid.Nil && h.Cluster != d.Cluster {
+		return foreign("the node at "+joiner.Internode, h, d)
 	}
 	return nil
 }

@@ -2,16 +2,12 @@ package catalog
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/dunlindb/dunlin/catalog/document"
 	"github.com/dunlindb/dunlin/hlc"
 	"github.com/dunlindb/dunlin/ring"
-	"github.com/dunlindb/dunlin/transport"
 )
 
 // Begin announces a change of the layout, which plan makes of the present document;
@@ -53,7 +49,7 @@ func (c *Catalog) Replace(ctx context.Context, dead ring.NodeID, check func(*Doc
 			d.Replacing = nil
 			return d, nil
 		}
-		if d.Replacing != nil && *d.Replacing == dead {
+		if d.Replaces(dead) {
 			return d, ErrUnchanged
 		}
 		if err := check(&d); err != nil {
@@ -135,75 +131,4 @@ func aborted(d Document) (Document, error) {
 	}
 	d.Layout = next
 	return d, nil
-}
-
-// Recover makes survivors, of which this node is one, the only voters of a cluster
-// that has lost its majority for good, and begins to fill up what the others held.
-// All survivors have to answer, and none of the others may be alive. A change on its way
-// is aborted, or finished if reads ask its target already. Calls may be repeated.
-func (c *Catalog) Recover(ctx context.Context, survivors []ring.NodeID, reason string, now time.Time, alive func(ring.NodeID) bool) error {
-	cur := c.current.Load()
-	if cur == nil {
-		return ErrNoCatalog
-	}
-	d, err := cur.doc.Recovered(document.Recovery{At: now.UTC(), By: c.self, Survivors: survivors, Reason: reason}, alive)
-	if errors.Is(err, ErrUnchanged) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	d.Format, d.Version, d.Generation, d.Previous = document.Format, cur.doc.Version+1, cur.doc.Generation+1, cur.hash
-	if d.Proposal, err = uuid.NewRandomFromReader(c.env.Entropy); err != nil {
-		return fmt.Errorf("catalog: make a proposal id: %w", err)
-	}
-	raw, err := document.Encode(&d)
-	if err != nil {
-		return err
-	}
-	if _, err := decode(raw); err != nil {
-		return err
-	}
-	for _, id := range survivors {
-		if id == c.self {
-			continue
-		}
-		m, _ := cur.doc.Member(id)
-		at := c.env.Caller.Where(m)
-		if h, err := c.env.Caller.Probe(ctx, at); err != nil || h.Node != id {
-			return document.Conflictf("survivor %s does not answer at %s: all of them have to (%v)", id, at, err)
-		}
-	}
-	c.log.Warn("RECOVERY: a majority is given up for lost", "generation", d.Generation, "survivors", survivors, "reason", reason)
-	if err := c.adopt(context.WithoutCancel(ctx), raw); err != nil {
-		return err
-	}
-	var errs []error
-	for _, id := range survivors {
-		if m, _ := cur.doc.Member(id); id != c.self {
-			if _, err := c.control(ctx, m, callRecover, raw); err != nil {
-				errs = append(errs, fmt.Errorf("survivor %s learns of it later: %w", id, err))
-			}
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// handleRecover adopts a recovery that a survivor was told to begin.
-func (c *Catalog) handleRecover(ctx context.Context, from transport.Hello, raw []byte) error {
-	cur := c.current.Load()
-	if cur == nil {
-		return ErrNoCatalog
-	}
-	next, err := decode(raw)
-	if err != nil {
-		return err
-	}
-	if _, ok := cur.doc.Member(from.Node); !ok || next.doc.Cluster != cur.doc.Cluster || next.doc.Generation <= cur.doc.Generation {
-		return document.Invalidf("node %s recovers another cluster or generation", from.Node)
-	}
-	if m, ok := next.doc.Member(c.self); !ok || !m.Voter {
-		return &RefusedError{Node: c.self.String(), Reason: "generation", Detail: "it is not among the survivors"}
-	}
-	return c.adopt(context.WithoutCancel(ctx), raw)
 }

@@ -19,7 +19,7 @@ const (
 	callPull    = "catalog.pull"    // pullRequest → pullAnswer
 	callLearn   = "catalog.learn"   // an encoded document → nothing
 	callJoin    = "catalog.join"    // joinRequest → an encoded document
-	callRecover = "catalog.recover" // an encoded document of a later generation → nothing
+	callRecover = "catalog.recover" // an encoded document of a later generation → nothing; to the survivor with the smallest id
 )
 
 // Identity is a node and the state of its disk, as it shows them to others.

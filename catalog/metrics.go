@@ -11,6 +11,7 @@ type metrics struct {
 	version    prometheus.Gauge
 	sealed     prometheus.Gauge
 	members    prometheus.Gauge
+	replacing  prometheus.Gauge
 	adoptions  prometheus.Counter
 	proposals  *prometheus.CounterVec
 	ballots    prometheus.Counter
@@ -19,6 +20,7 @@ type metrics struct {
 	refusals   *prometheus.CounterVec
 	conflicts  prometheus.Counter
 	dropped    prometheus.Counter
+	takenBack  prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -37,6 +39,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		version:    gauge("version", "Version of the catalog document that this node serves by; 0: none."),
 		sealed:     gauge("sealed", "1 when the catalog is sealed: the cluster takes writes."),
 		members:    gauge("members", "Members of the cluster, by this node's document."),
+		replacing:  gauge("replacing", "1 when the next node that joins takes the place of a dead one."),
 		adoptions:  counter("adoptions_total", "Catalog documents that this node adopted."),
 		proposals:  counters("proposals_total", "Proposals made on this node, by outcome.", "outcome"),
 		ballots:    counter("ballots_total", "Paxos ballots begun on this node."),
@@ -45,6 +48,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		refusals:   counters("refusals_total", "Nodes refused under the identity they showed, by reason.", "reason"),
 		conflicts:  counter("conflicts_total", "Documents seen that contradict this node's: agreement was broken."),
 		dropped:    counter("hints_dropped_total", "Words of newer documents that were not followed up, because enough others wait."),
+		takenBack:  counter("replacements_taken_back_total", "Times that this node was to be replaced, and took that back because it is alive."),
 	}
 }
 
@@ -55,5 +59,9 @@ func (m *metrics) serve(e *edition) {
 	m.members.Set(float64(len(e.doc.Layout.Members)))
 	if e.doc.Sealed {
 		m.sealed.Set(1)
+	}
+	m.replacing.Set(0)
+	if e.doc.Replacing != nil {
+		m.replacing.Set(1)
 	}
 }

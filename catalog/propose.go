@@ -102,10 +102,7 @@ func (c *Catalog) conclude(ctx context.Context, proposal uuid.UUID, decided []by
 	if err := c.adopt(context.WithoutCancel(ctx), decided); err != nil {
 		return false, err
 	}
-	select {
-	case c.announce <- struct{}{}:
-	default: // one is due already
-	}
+	signal(c.announce)
 	return c.current.Load().doc.Proposal == proposal, nil
 }
 

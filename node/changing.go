@@ -237,6 +237,5 @@ func (n *Node) Recover(ctx context.Context, r admin.RecoverRequest) error {
 		}
 		survivors = append(survivors, id)
 	}
-	slices.SortFunc(survivors, func(a, b ring.NodeID) int { return slices.Compare(a[:], b[:]) })
-	return n.catalog.Recover(ctx, slices.Compact(survivors), r.Reason, n.wall.Now(), n.alive)
+	return n.catalog.Recover(ctx, survivors, r.Reason, n.wall.Now(), n.alive)
 }

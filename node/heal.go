@@ -33,7 +33,7 @@ func (n *Node) openAntiEntropy() error {
 	}
 	env := antientropy.Env{
 		Self: n.catalog.Self(), Replica: n.replica, Marks: n.replica, Purger: n.replica, Engine: n.engine, Clock: n.clock,
-		Call: n.transport.ControlTo, Alive: liveness{n}.Alive, Pace: n.pace,
+		Call: n.transport.ControlTo, Alive: liveness{n}.Alive, Pace: func() float64 { return n.rebalance.Pace() },
 		Logger: n.log, Registerer: n.env.Registry,
 	}
 	if n.hints != nil {

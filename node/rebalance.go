@@ -42,14 +42,6 @@ func (n *Node) keepPace(context.Context) (idle bool, err error) {
 	return true, nil
 }
 
-// pace is how hard urgent work may go here.
-func (n *Node) pace() float64 {
-	if n.rebalance == nil {
-		return 1
-	}
-	return n.rebalance.Pace()
-}
-
 // held counts the hints that this node has to hand over before it may leave: those
 // that made an acknowledgement true and can be read, and those that their targets could
 // take now.

@@ -168,26 +168,29 @@ func (d *Driver) reasons(v *schema.View, c *ring.Change, n needed, members []Mem
 		m := v.Ring.Member(uint16(i))
 		switch ranges := wanted[m.ID.String()]; {
 		case silent[m.ID] != nil || ranges > 0 && m.ID != d.env.Self && !d.env.Alive(m.ID):
-			add(false, "%s", d.blocked(c, m, silent[m.ID], ranges))
+			add(false, "%s", d.blocked(v, m, silent[m.ID], ranges))
 		case ranges > 0 && partly[m.ID] > 0:
-			add(false, "%s", d.partly(c, m, partly[m.ID]))
+			add(false, "%s", d.partly(v, m, partly[m.ID]))
 		}
 	}
 	return all
 }
 
 // partly says that ranges of a member are waited for that are not whole there.
-func (d *Driver) partly(c *ring.Change, m *ring.Member, ranges int) string {
+func (d *Driver) partly(v *schema.View, m *ring.Member, ranges int) string {
 	way := "abort the change (dunlin layout abort)"
-	if c.Phase == ring.Flipped {
+	switch {
+	case v.Ring.Change().Phase == ring.Flipped:
 		way = fmt.Sprintf("stop the node, and dunlin node remove %s has the change go on without it", m.ID)
+	case v.Ring.Recovers():
+		way = "stop the node, and recover again without it (dunlin recover)"
 	}
 	return fmt.Sprintf("node %s has %d ranges that move in quarantine (dunlin repair status): they are filled again once all other replicas of them answer; "+
 		"if that cannot be, %s", m.ID, ranges, way)
 }
 
 // blocked says that a member is waited for, and what can be done. err: it did not answer.
-func (d *Driver) blocked(c *ring.Change, m *ring.Member, err error, ranges int) string {
+func (d *Driver) blocked(v *schema.View, m *ring.Member, err error, ranges int) string {
 	var why []string
 	if err != nil {
 		why = append(why, err.Error())
@@ -197,8 +200,10 @@ func (d *Driver) blocked(c *ring.Change, m *ring.Member, err error, ranges int) 
 	}
 	way := "start it again, or abort the change (dunlin layout abort)"
 	switch {
-	case c.Phase == ring.Flipped:
+	case v.Ring.Change().Phase == ring.Flipped:
 		way = fmt.Sprintf("start it again; if it is lost for good, dunlin node remove %s has the change go on without it", m.ID)
+	case v.Ring.Recovers():
+		way = "start it again; if it is lost for good too, recover again without it (dunlin recover)"
 	case m.State == ring.Normal || m.State == ring.Leaving:
 		way += fmt.Sprintf("; if it is lost for good, abort and then remove it, with all others that are lost (dunlin node remove %s …)", m.ID)
 	}

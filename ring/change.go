@@ -239,14 +239,23 @@ func (l Layout) GiveUp(id NodeID) (Layout, error) {
 	return next, next.Validate()
 }
 
-// Abort drops a change that has not flipped.
+// Abort drops a change that has not flipped and is no recovery: whom that gives up is
+// refused for good, and would be a member all the same.
 func (l Layout) Abort(version uint64, placements []Placement) (Layout, error) {
 	switch {
 	case l.Change == nil:
 		return l, errors.New("ring: there is no change to abort")
 	case l.Change.Phase == Flipped:
 		return l, errors.New("ring: reads ask the new replicas already, so the change cannot be aborted any more; it will finish")
+	case l.Recovers():
+		return l, errors.New("ring: a recovery cannot be aborted, since the nodes that it has given up are refused for good: wipe them, and they join as new " +
+			"ones when it is done; if it waits for a survivor that is lost too, recover again without that one (dunlin recover)")
 	}
+	return l.drop(version, placements)
+}
+
+// drop is the layout without the change on its way.
+func (l Layout) drop(version uint64, placements []Placement) (Layout, error) {
 	next := l.Clone()
 	next.Members = slices.DeleteFunc(next.Members, func(m Member) bool { return m.State == Joining })
 	for i := range next.Members {
@@ -254,6 +263,46 @@ func (l Layout) Abort(version uint64, placements []Placement) (Layout, error) {
 	}
 	next.Change = nil
 	return next, next.touch(l, version, placements)
+}
+
+// Recover returns the layout with survivors as the only voters, and a change begun that
+// does without all others. Any change on its way is dropped that has not flipped.
+func (l Layout) Recover(version uint64, kind string, survivors []NodeID, placements []Placement) (Layout, error) {
+	if l.Change != nil && l.Change.Phase == Flipped {
+		return l, ErrChanging
+	}
+	next, err := l.drop(version, placements)
+	if err != nil {
+		return l, err
+	}
+	for _, id := range survivors {
+		if i, ok := next.Index(id); !ok || !next.Members[i].Voter {
+			return l, fmt.Errorf("ring: survivor %s has no vote: it is no member, or was given up before", id)
+		}
+	}
+	var lost []NodeID
+	for i := range next.Members {
+		m := &next.Members[i]
+		if m.Voter = slices.Contains(survivors, m.ID); !m.Voter {
+			lost = append(lost, m.ID)
+		}
+	}
+	if next, err = next.Announce(version, Plan{Kind: kind, Dead: lost}); err != nil {
+		return l, err
+	}
+	for rng := range next.ChangedAt { // whoever served by the generation before is refused everywhere
+		next.ChangedAt[rng] = version
+	}
+	return next, nil
+}
+
+// Recovers reports whether the change on its way is a recovery.
+func (l *Layout) Recovers() bool { return recovers(l.Members) }
+
+// recovers reports whether the change on its way is a recovery: only that takes the
+// vote of members at once.
+func recovers(members []Member) bool {
+	return slices.ContainsFunc(members, func(m Member) bool { return m.State == Dead && !m.Voter })
 }
 
 func (m Member) leaves() bool { return m.State == Leaving || m.State == Dead }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/uuid"
@@ -284,6 +285,52 @@ func TestAbort(t *testing.T) {
 	}
 	if _, _, err := streaming.Finish(12, p); err == nil {
 		t.Error("a change that streams was finished")
+	}
+}
+
+// TestRecover: survivors are the only voters, whatever was on its way; a recovery cannot
+// be aborted, and is followed by another if one more is lost.
+func TestRecover(t *testing.T) {
+	random := rand.New(rand.NewPCG(4, 4))
+	p := []Placement{simple(3)}
+	l := joined(t, random, 6, p[0])
+	ids := make([]NodeID, len(l.Members))
+	for i, m := range l.Members {
+		ids[i] = m.ID
+	}
+	changing, err := l.Announce(10, Plan{Join: []Member{newMember(random, "z")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	recovered, err := changing.Recover(11, "recover", ids[:3], p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if voters := recovered.Voters(); len(voters) != 3 || len(recovered.Members) != 6 || !recovered.Recovers() || changing.Recovers() {
+		t.Errorf("%d voters of %d members", len(voters), len(recovered.Members))
+	}
+	streaming, err := recovered.Assign(12, 0, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, from := range []Layout{recovered, streaming} {
+		if _, err := from.Abort(13, p); err == nil || !strings.Contains(err.Error(), "recover again") {
+			t.Errorf("aborting a recovery: %v", err)
+		}
+		if _, err := from.Recover(13, "recover", []NodeID{ids[0], ids[5]}, p); err == nil || !strings.Contains(err.Error(), "given up before") {
+			t.Errorf("a survivor that was given up: %v", err)
+		}
+		again, err := from.Recover(13, "recover", ids[:2], p)
+		if err != nil || len(again.Voters()) != 2 || again.Change.ID != 13 {
+			t.Errorf("recovered again: %v", err)
+		}
+	}
+	flipped, err := streaming.Flip(13, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := flipped.Recover(14, "recover", ids[:2], p); !errors.Is(err, ErrChanging) {
+		t.Errorf("a change that has flipped is dropped: %v", err)
 	}
 }
 

@@ -191,6 +191,9 @@ func (r *Ring) Index(id NodeID) (uint16, bool) {
 // and must not be changed.
 func (r *Ring) Change() *Change { return r.change }
 
+// Recovers reports whether the change on its way is a recovery.
+func (r *Ring) Recovers() bool { return recovers(r.members) }
+
 // Expects is how many members have yet to join before the change can go on.
 func (r *Ring) Expects() int { return r.expects }
 

@@ -96,7 +96,7 @@ fill() { # three nodes with data; sets preloaded
 watch() { # node, file: bytes filled by the moment, while a change is on its way
   while [ ! -e "$work/over" ]; do
     echo "$(now_ms) $(metric "$1" dunlin_stream_filled_bytes_total)" >> "$2"
-    sleep 0.2
+    sleep 1
   done
 }
 rate() { # file of watch: MB/s between the first and the last growth

@@ -28,8 +28,8 @@
 //
 // Messages and frames are in package wire, the table of unanswered requests in
 // package slot, the check of the HTTP/2 preface in package gate, the kept
-// connection in package keep, who has the one stream of a node in package seat, gRPC
-// in package rpc.
+// connection in package keep, gRPC in package rpc, who has the one stream of a node in
+// package seat.
 //
 // Goroutines: Run owns all of them and returns after the last has ended: the gate
 // that accepts connections, the gRPC server, one sender and one receiver for each

@@ -40,7 +40,7 @@ func WithMember(d Document, joiner ring.Member, together int) (Document, error) 
 // CheckFree refuses an address that another member has which is not dead.
 func CheckFree(d *Document, m ring.Member) error {
 	for _, other := range d.Layout.Members {
-		lost := other.State == ring.Dead || d.Replacing != nil && *d.Replacing == other.ID
+		lost := other.State == ring.Dead || d.Replaces(other.ID)
 		if other.ID != m.ID && !lost && (other.Internode == m.Internode || other.Gossip == m.Gossip) {
 			return &RefusedError{Node: m.ID.String(), Reason: "address",
 				Detail: fmt.Sprintf("member %s has the address %s: use that member's directory, or another address", other.ID, other.Internode)}
@@ -89,6 +89,9 @@ func (d Document) announceJoin(joiner ring.Member, together int) (Document, erro
 		if dead.Zone != joiner.Zone || dead.Datacenter != joiner.Datacenter {
 			return d, Conflictf("node %s is to be replaced by one in its zone %q of datacenter %q; this node is in zone %q of %q",
 				dead.ID, dead.Zone, dead.Datacenter, joiner.Zone, joiner.Datacenter)
+		}
+		if err := d.keepsAll(dead.ID); err != nil { // there may be fewer replicas than when that was ordered
+			return d, Conflictf("%v, or take back that it is to be replaced (dunlin layout abort)", err)
 		}
 		p.Kind, p.Dead, p.Replaces = KindReplace, []ring.NodeID{dead.ID}, map[ring.NodeID]ring.NodeID{joiner.ID: dead.ID}
 		p.Expect, d.Replacing = 0, nil
@@ -210,7 +213,7 @@ func (d *Document) Finish() error {
 			continue
 		}
 		d.Removed = append(d.Removed, Removed{ID: m.ID, Kind: kind, Version: d.Version + 1})
-		if d.Replacing != nil && *d.Replacing == m.ID { // it was removed instead
+		if d.Replaces(m.ID) { // it was removed instead
 			d.Replacing = nil
 		}
 	}
@@ -222,54 +225,36 @@ func (d *Document) Finish() error {
 }
 
 // Recovered is the document after a recovery, but for what names it; ErrUnchanged if that
-// was the last one, and all voters since are its survivors. alive tells whether a member
-// is: those that are given up must not be.
+// was the last one, and all voters since are its survivors, who are sorted. alive tells
+// whether a member is: those that are given up must not be.
 func (d Document) Recovered(r Recovery, alive func(ring.NodeID) bool) (Document, error) {
+	if !slices.Contains(r.Survivors, r.By) {
+		return d, Conflictf("this node %s is not among the survivors: ask one that is", r.By)
+	}
+	c := d.Layout.Change
+	flipped := c != nil && c.Phase == ring.Flipped
 	voters, left := d.voters(r.Survivors)
 	if n := len(d.Recoveries); n > 0 && voters == left && slices.Equal(d.Recoveries[n-1].Survivors, r.Survivors) {
 		return d, ErrUnchanged
 	}
-	if 2*left > voters {
+	again := d.Layout.Recovers() && !flipped && left < voters // nothing else does without one more
+	if 2*left > voters && !again {
 		return d, Conflictf("%d of %d voters survive, which is a majority: nothing has to be forced", left, voters)
 	}
 	d = d.Clone()
-	version := d.Version + 1
-	if c := d.Layout.Change; c != nil && c.Phase == ring.Flipped {
+	if flipped {
 		if err := d.Finish(); err != nil {
 			return d, err
 		}
-	} else if c != nil {
-		var err error
-		if d.Layout, err = d.Layout.Abort(version, d.Schema.Placements()); err != nil {
-			return d, err
-		}
 	}
-	if !slices.Contains(r.Survivors, r.By) {
-		return d, Conflictf("this node %s is not among the survivors: ask one that is", r.By)
-	}
-	var lost []ring.NodeID
-	for i, m := range d.Layout.Members {
-		d.Layout.Members[i].Voter = slices.Contains(r.Survivors, m.ID)
-		switch {
-		case d.Layout.Members[i].Voter:
-		case alive(m.ID):
+	for _, m := range d.Layout.Members {
+		if m.State != ring.Joining && !slices.Contains(r.Survivors, m.ID) && alive(m.ID) {
 			return d, Conflictf("node %s is alive, and would be given up for lost: name it as a survivor, or stop it first", m.ID)
-		default:
-			lost = append(lost, m.ID)
-		}
-	}
-	for _, id := range r.Survivors {
-		if _, ok := d.Member(id); !ok {
-			return d, Conflictf("survivor %s is no member", id)
 		}
 	}
 	var err error
-	d.Layout, err = d.Layout.Announce(version, ring.Plan{Kind: KindRecover, Dead: lost})
-	if err != nil {
-		return d, err
-	}
-	for rng := range d.Layout.ChangedAt { // whoever served by the generation before is refused everywhere
-		d.Layout.ChangedAt[rng] = version
+	if d.Layout, err = d.Layout.Recover(d.Version+1, KindRecover, r.Survivors, d.Schema.Placements()); err != nil {
+		return d, Conflictf("%v", err)
 	}
 	r.Generation = d.Generation + 1
 	d.Recoveries = append(d.Recoveries, r)

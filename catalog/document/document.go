@@ -91,6 +91,16 @@ func (d *Document) WasRemoved(id ring.NodeID) (Removed, bool) {
 	return d.Removed[i], true
 }
 
+// GaveUp reports whether a recovery has given up a member that has heard of generations
+// up to one: for good, unlike a change that may be aborted.
+func (d *Document) GaveUp(id ring.NodeID, generation uint64) bool {
+	m, ok := d.Member(id)
+	return ok && m.State == ring.Dead && slices.ContainsFunc(d.Recoveries, func(r Recovery) bool { return r.Generation > generation && !slices.Contains(r.Survivors, id) })
+}
+
+// Replaces reports whether a member is to be replaced by the next node that joins.
+func (d *Document) Replaces(id ring.NodeID) bool { return d.Replacing != nil && *d.Replacing == id }
+
 // Clone copies a document, so that a change cannot reach the original.
 func (d Document) Clone() Document {
 	d.GossipKey = slices.Clone(d.GossipKey)

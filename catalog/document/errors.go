@@ -85,3 +85,53 @@ func (e *InvalidError) Error() string { return "catalog: " + e.reason }
 
 // Invalidf makes an InvalidError.
 func Invalidf(f string, args ...any) error { return &InvalidError{reason: fmt.Sprintf(f, args...)} }
+
+// NoMajorityError: too few voters answered for the document to change. What is
+// served by it goes on.
+type NoMajorityError struct {
+	Voters, Need int
+	Alive        int // voters that answered the last try
+	Cause        error
+}
+
+// Error says how many voters answered of how many.
+func (e *NoMajorityError) Error() string {
+	text := fmt.Sprintf("catalog: a change needs %d of %d voters, the last try reached %d", e.Need, e.Voters, e.Alive)
+	if e.Alive < e.Need {
+		text += " (start the others again; if most are lost for good: dunlin recover)"
+	}
+	if e.Cause != nil {
+		text += ": " + e.Cause.Error()
+	}
+	return text
+}
+
+// Unwrap returns why the last try failed or ended.
+func (e *NoMajorityError) Unwrap() error { return e.Cause }
+
+// GoneError: this node was a member and is none any more.
+type GoneError struct {
+	Kind    string // of the change that removed it; empty: its joining was aborted
+	Version uint64
+}
+
+// Error says what to do.
+func (e *GoneError) Error() string {
+	if e.Kind == "" {
+		return fmt.Sprintf("catalog: this node's joining was aborted (catalog version %d): start it again to join again", e.Version)
+	}
+	return fmt.Sprintf("catalog: this node was taken out of the cluster (%s, catalog version %d) and cannot come back under its identity: "+
+		"wipe its directory to join as a new node", e.Kind, e.Version)
+}
+
+// Wanted reports whether the node was taken out in good order, or not taken in: then
+// its end is no failure.
+func (e *GoneError) Wanted() bool { return e.Kind == "" || e.Kind == KindDecommission }
+
+// ForeignError: a document, node or data directory belongs to another cluster.
+type ForeignError struct{ What, Theirs, Ours string }
+
+// Error names both clusters.
+func (e *ForeignError) Error() string {
+	return fmt.Sprintf("catalog: %s belongs to cluster %s, this node to cluster %s", e.What, e.Theirs, e.Ours)
+}

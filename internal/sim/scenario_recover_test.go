@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -62,6 +63,70 @@ func TestOldMajorityWasOnlyCutOff(t *testing.T) {
 			}
 		}
 		now.check("quorum", small...)
+	})
+}
+
+// TestRecoveredAgain: one more survivor burns while all fill up what was lost. The status
+// says what can be done, and that is done; what one of the last two had is there.
+func TestRecoveredAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newGrowing(t, 6, 6)
+		defer o.end()
+		o.awaitAlive()
+		for i := range outageKeys {
+			o.must(Op{Kind: Put, Key: registerKey(i), Value: "before", Level: "all", Stamped: true})
+		}
+		recoverWith := func(machines ...int) {
+			t.Helper()
+			r := admin.RecoverRequest{ClusterName: "sim", Reason: "burnt"}
+			for _, i := range machines {
+				r.Survivors = append(r.Survivors, o.node(i).Self().String())
+			}
+			if err := o.command(func(ctx context.Context) error { return o.node(0).Recover(ctx, r) }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, i := range []int{3, 4, 5} {
+			o.c.Kill(i, true, 0)
+			o.c.Absent(i)
+		}
+		time.Sleep(10 * time.Second)
+		recoverWith(0, 1, 2)
+		o.phase(0, ring.Streaming, time.Minute)
+		o.c.Kill(2, true, 0)
+		o.c.Absent(2)
+		time.Sleep(time.Minute)
+		o.phase(0, ring.Streaming, 0)
+		p, err := o.node(1).Progress(t.Context())
+		if err != nil || p == nil {
+			t.Fatal(p, err)
+		}
+		if said := strings.Join(p.Waiting, "\n"); !strings.Contains(said, "recover again") || strings.Contains(said, "layout abort") {
+			t.Errorf("it waits for:\n%s", said)
+		}
+		if err := o.command(func(ctx context.Context) error {
+			_, err := o.node(0).Abort(ctx)
+			return err
+		}); err == nil || !strings.Contains(err.Error(), "recover again") {
+			t.Errorf("a recovery is aborted: %v", err)
+		}
+		recoverWith(0, 1)
+		o.settled(1, 10*time.Minute)
+		if v := o.node(1).View(); v.Generation != 2 || v.Ring.Members() != 2 {
+			t.Errorf("generation %d, %d members", v.Generation, v.Ring.Members())
+		}
+		o.client.nodes = o.c.addresses()[:2]
+		there := 0
+		for i := range outageKeys {
+			op := o.must(Op{Kind: Get, Key: registerKey(i), Level: "quorum"})
+			if op.Present {
+				there++
+			}
+		}
+		if there < outageKeys/2 || there == outageKeys { // one zone of three is lost, and half of the two others
+			t.Errorf("%d of %d keys are there", there, outageKeys)
+		}
+		o.clean()
 	})
 }
 
