@@ -100,7 +100,7 @@ func (n *Node) build() error {
 	if err := n.openTransport(server); err != nil {
 		return err
 	}
-	caller.t = n.transport
+	caller.Transport = n.transport
 	n.replica, err = replica.New(replica.DefaultConfig(), replica.Env{
 		Engine: n.engine, Self: n.catalog.Self(), View: n.catalog.View, CatchUp: n.catalog.CatchUp,
 		Logger: n.log, Registerer: n.env.Registry,
@@ -220,21 +220,11 @@ func (s *server) Control(ctx context.Context, from transport.Hello, kind string,
 
 // lateCaller breaks the circle between catalog, which calls through transport,
 // and transport, which needs to know who the catalog says this node is.
-type lateCaller struct{ t *transport.Transport }
-
-// Control calls a node by address.
-func (c *lateCaller) Control(ctx context.Context, address, kind string, body []byte) ([]byte, error) {
-	return c.t.Control(ctx, address, kind, body)
-}
-
-// Probe asks a node by address who it is.
-func (c *lateCaller) Probe(ctx context.Context, address string) (transport.Hello, error) {
-	return c.t.Probe(ctx, address)
-}
+type lateCaller struct{ *transport.Transport }
 
 // Where is the address at which a member is to be reached.
 func (c *lateCaller) Where(m ring.Member) string {
-	return c.t.Where(transport.Peer{ID: m.ID, Address: m.Internode})
+	return c.Transport.Where(transport.Peer{ID: m.ID, Address: m.Internode})
 }
 
 // adoptDeadline bounds how long the committers may take to switch to a version.

@@ -87,7 +87,7 @@ func TestJoinerIsDroppedWhileDown(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				o := newGrowing(t, 4, 3)
+				o := newGrowingOf(t, 4, 3, alike)
 				defer o.end()
 				o.dropWhileDown(3, func() { drop(o) })
 				o.c.Start(2)
@@ -103,7 +103,7 @@ func TestJoinerIsDroppedWhileDown(t *testing.T) {
 // TestJoinerIsDroppedByARecovery while it is down. It is not among those that were given up.
 func TestJoinerIsDroppedByARecovery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o := newGrowingOf(t, 5, 4, everyday.with(func(c *node.Config) { c.ReplicationFactor = 2 }))
+		o := newGrowingOf(t, 5, 4, everyday.with(func(c *node.Config) { c.ReplicationFactor, c.Zone = 2, "z1" }))
 		defer o.end()
 		o.dropWhileDown(4, func() {
 			o.c.Kill(3, true, 0)
@@ -134,7 +134,7 @@ func TestJoinerIsDroppedByARecovery(t *testing.T) {
 // dropped. Started again it joins.
 func TestJoinerIsCutOffDuringARecovery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o := newGrowingOf(t, 5, 4, everyday.with(func(c *node.Config) { c.ReplicationFactor = 2 }))
+		o := newGrowingOf(t, 5, 4, everyday.with(func(c *node.Config) { c.ReplicationFactor, c.Zone = 2, "z1" }))
 		defer o.end()
 		o.write()
 		o.c.Enter(4)
@@ -146,7 +146,7 @@ func TestJoinerIsCutOffDuringARecovery(t *testing.T) {
 			o.c.Absent(i)
 		}
 		o.client.nodes = o.c.addresses()[:2]
-		time.Sleep(10 * time.Second)
+		time.Sleep(30 * time.Second) // until they are known to be away
 		if err := o.command(func(ctx context.Context) error {
 			return o.node(0).Recover(ctx, admin.RecoverRequest{ClusterName: "sim", Reason: "two of four are gone",
 				Survivors: []string{o.node(0).Self().String(), o.node(1).Self().String()}})
