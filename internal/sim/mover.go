@@ -145,6 +145,10 @@ func (m *mover) note(f string, args ...any) {
 	m.log = append(m.log, fmt.Sprintf("%10s  ", m.c.Elapsed().Round(time.Millisecond))+fmt.Sprintf(f, args...))
 }
 
+// replacePatience is after how long a node is removed whose replacement does not come,
+// such as when its join was aborted for another's and it has joined as any node since.
+const replacePatience = 3 * time.Minute
+
 // burnPatience bounds how long a dead node may take to be given up.
 const burnPatience = 15 * time.Minute
 
@@ -178,7 +182,7 @@ func (m *mover) burn(ctx context.Context, i int) {
 			_ = other.Remove(try, dead) // so that the change does without it
 		case change != nil:
 			_, _ = other.Abort(try) // it may wait for the dead
-		case !replace:
+		case !replace || time.Since(m.last) > replacePatience:
 			_ = other.Remove(try, dead)
 		case !armed:
 			armed = other.Replace(try, dead) == nil
