@@ -90,16 +90,22 @@ func (d *Driver) needed(v *schema.View, c *ring.Change) needed {
 	return n
 }
 
+// againFor is how long the end of a change waits for the second comparison.
+const againFor = 2 * time.Minute
+
 // completes reports whether the next phase waits until a member has what it takes over:
 // before reads ask it; and once more when they do and those that lose the range refuse
 // whoever does not know, since they may have shown meanwhile what was not acknowledged.
-// That one is not worth waiting for a member that is down.
+// That one is not worth waiting for a member that is down, nor for ever.
 func (d *Driver) completes(v *schema.View, c *ring.Change, x *transfer, id ring.NodeID) bool {
 	switch c.Phase {
 	case ring.Streaming:
 		return true
 	case ring.Flipped:
-		return len(v.Ring.Leaving(x.placement, x.id)) > 0 && (id == d.env.Self || d.env.Alive(id))
+		d.mu.Lock()
+		late := time.Since(d.began) > againFor
+		d.mu.Unlock()
+		return !late && len(v.Ring.Leaving(x.placement, x.id)) > 0 && (id == d.env.Self || d.env.Alive(id))
 	}
 	return false
 }
