@@ -268,7 +268,7 @@ func TestOldMajorityIsBack(t *testing.T) {
 		for _, i := range []int{2, 3, 4} {
 			o.c.Kill(i, false, 100)
 		}
-		time.Sleep(10 * time.Second)
+		time.Sleep(30 * time.Second) // until they are known to be away
 		request := admin.RecoverRequest{ClusterName: "sim", Reason: "three of five burnt",
 			Survivors: []string{o.node(0).Self().String(), o.node(1).Self().String()}}
 		if err := o.command(func(ctx context.Context) error {
@@ -321,7 +321,7 @@ func TestTwoNodesDie(t *testing.T) {
 			o.c.Kill(i, true, 0)
 			o.c.Absent(i)
 		}
-		time.Sleep(10 * time.Second)
+		time.Sleep(30 * time.Second) // until they are known to be away
 		remove := func(ids ...ring.NodeID) error {
 			return o.command(func(ctx context.Context) error { return o.node(0).Remove(ctx, ids...) })
 		}
