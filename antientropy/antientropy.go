@@ -77,6 +77,9 @@ type Env struct {
 	Call func(ctx context.Context, to ring.NodeID, kind string, body []byte) ([]byte, error)
 	// Alive reports whether a peer is worth a call; nil: always.
 	Alive func(ring.NodeID) bool
+	// Awaits reports whether a range of a keyspace is about to be filled here in bulk: it
+	// is not compared before, which would pull it row by row. Nil: none is.
+	Awaits func(v *schema.View, keyspace string, id token.RangeID) bool
 	// Pace is which part of Config.HurryShare urgent work may have, up to 1; nil: all.
 	Pace func() float64
 	// OnCorrupt hears of a range of which something cannot be read; nil: nobody does.

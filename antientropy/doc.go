@@ -32,6 +32,8 @@
 //     replicas of a range are the same; else the session does not happen.
 //   - Rows that cannot be read or decoded end the session and do not travel. A node
 //     with a range in quarantine takes part only in sessions that fill it, here or there.
+//   - A range that is about to be filled in bulk here is not compared before: it would be
+//     pulled row by row, and once more in bulk.
 //   - Settling never looks at timestamps: a leaf that was written a moment ago is
 //     compared in a later round, and after Config.Deferrals rounds anyway.
 //   - With each peer at most one session is open. Open sessions take turns, and peers

@@ -70,7 +70,9 @@ func (a *AntiEntropy) compareRoots(ctx context.Context, v *schema.View, p *peer)
 			return err
 		}
 		point := a.purge.Point(share.Keyspace(v, t.Placement), t.ID)
-		if root := l.roots[t.Placement]; root.settled && root.oldest > point && !a.env.Replica.InQuarantine(t.ID) {
+		if root := l.roots[t.Placement]; a.awaits(v, t) {
+			// later
+		} else if root.settled && root.oldest > point && !a.env.Replica.InQuarantine(t.ID) {
 			m.Targets, m.Roots, m.Points = append(m.Targets, t), append(m.Roots, root.sum), append(m.Points, point)
 		} else {
 			p.deferOrQueue(t, a.cfg.Deferrals)
@@ -110,6 +112,11 @@ func (a *AntiEntropy) askRoots(ctx context.Context, v *schema.View, p *peer, m *
 		}
 	}
 	return nil
+}
+
+// awaits reports whether a target is about to be filled here in bulk.
+func (a *AntiEntropy) awaits(v *schema.View, t message.Target) bool {
+	return a.env.Awaits != nil && a.env.Awaits(v, share.Keyspace(v, t.Placement), t.ID)
 }
 
 // deferOrQueue puts a target off for a round, unless it is urgent or was put off

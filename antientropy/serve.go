@@ -122,6 +122,8 @@ func (a *AntiEntropy) admit(from ring.NodeID, e message.Epoch, t message.Target,
 		err = refusal(reasonMoved, "range %d is not shared", t.ID)
 	case !filling && a.env.Replica.InQuarantine(t.ID):
 		err = refusal(reasonPartly, "range %d is in quarantine", t.ID)
+	case a.awaits(v, t):
+		err = refusal(reasonBusy, "range %d is about to be filled in bulk", t.ID)
 	}
 	return v, err
 }
@@ -145,7 +147,7 @@ func (a *AntiEntropy) serveRoots(ctx context.Context, from ring.NodeID, body []b
 	}
 	answer := make([]message.Likeness, len(m.Targets))
 	for i, t := range m.Targets {
-		if !share.Both(v, t, a.env.Self, from) || a.env.Replica.InQuarantine(t.ID) {
+		if !share.Both(v, t, a.env.Self, from) || a.env.Replica.InQuarantine(t.ID) || a.awaits(v, t) {
 			answer[i] = message.Elsewhere
 			continue
 		}

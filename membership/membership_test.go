@@ -315,7 +315,7 @@ func TestFactsSpread(t *testing.T) {
 		for version := uint64(2); version < 10; version++ {
 			fact := membership.Fact{Generation: 1, Version: version, Hash: [32]byte{byte(version)}}
 			nodes[1].member.SetFact(fact)
-			eventually(t, 2*time.Second, fmt.Sprintf("all heard version %d", version), func() bool {
+			eventually(t, 2*time.Minute, fmt.Sprintf("all heard version %d", version), func() bool { // who missed all packets hears of it in a full exchange
 				for i, x := range nodes {
 					x.mu.Lock()
 					got := x.facts[nodes[1].id]

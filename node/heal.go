@@ -33,13 +33,14 @@ func (n *Node) openAntiEntropy() error {
 	}
 	env := antientropy.Env{
 		Self: n.catalog.Self(), Replica: n.replica, Marks: n.replica, Purger: n.replica, Engine: n.engine, Clock: n.clock,
-		Call: n.transport.ControlTo, Alive: liveness{n}.Alive, Pace: func() float64 { return n.rebalance.Pace() },
+		Call: n.transport.ControlTo, Alive: liveness{n}.Alive, OnCorrupt: n.replica.Quarantine,
+		Pace:   func() float64 { return n.rebalance.Pace() },
+		Awaits: func(v *schema.View, ks string, id token.RangeID) bool { return n.rebalance.Awaits(v, ks, id) },
 		Logger: n.log, Registerer: n.env.Registry,
 	}
 	if n.hints != nil {
 		env.Hints = n.hints
 	}
-	env.OnCorrupt = n.replica.Quarantine
 	var err error
 	if n.antientropy, err = antientropy.New(n.cfg.antientropy(), env); err != nil {
 		return err

@@ -111,10 +111,11 @@ type phase struct {
 	name   ring.Phase
 }
 
-// plans are the transfers of a view.
+// plans are the transfers of a view, and what this node gains by them.
 type plans struct {
-	view *schema.View
-	all  []transfer
+	view  *schema.View
+	all   []transfer
+	gains map[stream.Target]bool
 }
 
 // New makes a Driver.
@@ -143,13 +144,22 @@ func (c caller) Call(ctx context.Context, to ring.NodeID, kind string, body []by
 	return c.ask(ctx, to, kind, body)
 }
 
-func (d *Driver) transfers(v *schema.View) []transfer {
+func (d *Driver) transfers(v *schema.View) []transfer { return d.planned(v).all }
+
+func (d *Driver) planned(v *schema.View) plans {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.plans.view != v {
-		d.plans = plans{v, transfers(v)}
+	if d.plans.view == v {
+		return d.plans
 	}
-	return d.plans.all
+	d.plans = plans{v, transfers(v), map[stream.Target]bool{}}
+	for me, i := d.env.Self, 0; i < len(d.plans.all); i++ {
+		x := &d.plans.all[i]
+		if slices.ContainsFunc(x.gained, func(m uint16) bool { return v.Ring.Member(m).ID == me }) {
+			d.plans.gains[stream.Target{Keyspace: x.keyspace, Range: x.id, Change: v.Ring.Change().ID}] = true
+		}
+	}
+	return d.plans
 }
 
 // State is how far a node is with a change.

@@ -8,7 +8,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/dunlindb/dunlin/rebalance/stream"
 	"github.com/dunlindb/dunlin/ring"
+	"github.com/dunlindb/dunlin/schema"
 	"github.com/dunlindb/dunlin/token"
 )
 
@@ -343,6 +345,37 @@ func (x *transfer) checkTwice(t *testing.T, w *world) {
 				x.id, len(x.gained), len(x.lost), source, has)
 		}
 	}
+}
+
+// TestAwaits: what is new here is not compared before it was filled, or that was given up;
+// what was here before is.
+func TestAwaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 4, 3)
+		w.announce(ring.Plan{Kind: "decommission", Leave: []ring.NodeID{nodeID(2)}})
+		w.next(func(l ring.Layout, v uint64) (ring.Layout, error) { return l.Assign(v, 0, w.schema.Placements()) })
+		if err := w.d.resume(w.view.Ring.Change().ID); err != nil {
+			t.Fatal(err)
+		}
+		me, _ := w.view.Ring.Index(nodeID(3))
+		gains := 0
+		for id := range token.RangeID(token.Ranges) {
+			holds := slices.Contains(w.view.Ring.Now(0, id), me)
+			if w.d.Awaits(w.view, schema.BuiltinKeyspace, id) == holds {
+				t.Fatalf("range %d: it is here %v", id, holds)
+			}
+			if !holds {
+				gains++
+				w.d.filling.leave(stream.Target{Keyspace: schema.BuiltinKeyspace, Range: id, Change: w.view.Ring.Change().ID})
+			}
+			if w.d.Awaits(w.view, schema.BuiltinKeyspace, id) {
+				t.Fatalf("range %d is still waited for", id)
+			}
+		}
+		if gains == 0 {
+			t.Error("nothing is new here")
+		}
+	})
 }
 
 // TestPace: a node that takes ranges over works no harder than its own clients let it,

@@ -110,6 +110,17 @@ func (d *Driver) Fill(ctx context.Context) (idle bool, err error) {
 	return false, d.fillAll(ctx, v, work)
 }
 
+// Awaits reports whether a range of a keyspace is new to this node and has yet to be
+// filled in bulk: until then it need not be compared.
+func (d *Driver) Awaits(v *schema.View, keyspace string, id token.RangeID) bool {
+	c := v.Ring.Change()
+	if c == nil || c.Phase != ring.Streaming {
+		return false
+	}
+	t := stream.Target{Keyspace: keyspace, Range: id, Change: c.ID}
+	return d.planned(v).gains[t] && !d.filling.begun(t)
+}
+
 // pull is a range to be filled, and where from.
 type pull struct {
 	target stream.Target

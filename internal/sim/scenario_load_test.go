@@ -178,7 +178,7 @@ func TestWritesInFlight(t *testing.T) {
 		if lost.Load() > 0 {
 			t.Errorf("%d writes were acknowledged at all, and are not read at one", lost.Load())
 		}
-		if acknowledged.Load() < late {
+		if acknowledged.Load() < late*3/4 { // those of before may arrive two versions late
 			t.Error("too little was acknowledged")
 		}
 		o.clean()

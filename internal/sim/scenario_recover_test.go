@@ -90,7 +90,7 @@ func TestRecoveredAgain(t *testing.T) {
 			o.c.Kill(i, true, 0)
 			o.c.Absent(i)
 		}
-		time.Sleep(10 * time.Second)
+		time.Sleep(30 * time.Second) // until they are known to be away
 		recoverWith(0, 1, 2)
 		o.phase(0, ring.Streaming, time.Minute)
 		o.c.Kill(2, true, 0)
