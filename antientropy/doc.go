@@ -36,6 +36,10 @@
 //     pulled row by row, and once more in bulk.
 //   - Settling never looks at timestamps: a leaf that was written a moment ago is
 //     compared in a later round, and after Config.Deferrals rounds anyway.
+//   - With each peer at most one session is open. Open sessions take turns, and peers
+//     that are slow to answer keep Step waiting for no more than half of the time while
+//     others have something to do. What counts for Config.Share is work: here, and
+//     at peers as far as an answer can be work.
 //
 // Step is the whole of the work here; Handle answers peers. The package starts no
 // goroutine: both run on their callers'.

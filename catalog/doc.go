@@ -15,6 +15,9 @@
 //   - Generations alone come without the voters: a recovery follows the newest document
 //     of all survivors, and the survivor with the smallest id adopts it first, one for
 //     each generation. Whom it gives up never adopts it.
+//   - Where a member is the transport finds out; the recorded address is where to look
+//     for one that has not said so, and belongs to the member that answers there.
+//   - A node that was joining when it stopped is no member until one confirms it.
 //   - Who shows an older store identity, boot number or clock ceiling than it once
 //     showed is refused: a node started from an older copy of its directory may
 //     have forgotten what it promised and acknowledged.

@@ -181,6 +181,9 @@ func (c *Catalog) known(cur *edition, req *joinRequest) (bool, error) {
 	if was != nil && cur.newer(was.Generation, was.Version) {
 		return false, fmt.Errorf("catalog: this member has not heard of version %d yet", was.Version)
 	}
+	if was != nil && cur.doc.GaveUp(id, was.Generation) { // it had become a full member
+		return false, &GoneError{Kind: document.KindRecover, Version: cur.doc.Version}
+	}
 	if _, ok := cur.doc.Member(id); ok {
 		return true, nil
 	}

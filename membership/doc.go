@@ -1,7 +1,7 @@
 // Package membership tells which nodes of the cluster are alive, and spreads
-// one small versioned fact per node (which catalog it has). It is an adapter of
-// hashicorp/memberlist: SWIM probing with the Lifeguard refinements, gossip over
-// datagrams, push/pull over streams.
+// one small versioned fact per node (which catalog it has, and where it is). It is
+// an adapter of hashicorp/memberlist: SWIM probing with the Lifeguard refinements,
+// gossip over datagrams, push/pull over streams.
 //
 // Invariants:
 //

@@ -24,6 +24,9 @@
 //     that have not shown the HTTP/2 preface.
 //   - Both ends check the other's Hello before the first request. A node has one
 //     stream to this one, and none once it is no peer any more.
+//   - A peer is who its Hello says, wherever it is. So hellos, and others, may tell where
+//     to dial it; what is wrong of that costs a dial, and is tried in turns with what
+//     SetPeers gave.
 //   - No request is retried here; writes are idempotent and the coordinator decides.
 //
 // Messages and frames are in package wire, the table of unanswered requests in
