@@ -305,8 +305,7 @@ func (d *Driver) takeOver(v *schema.View) (sources map[ring.NodeID]bool) {
 	}
 	for _, one := range d.open(v, &s) {
 		sources[one.peer] = true
-		filled := one.keeps || d.filling.begun(stream.Target{Keyspace: one.keyspace, Range: one.id, Change: v.Ring.Change().ID})
-		if filled && !d.asked[one] {
+		if !d.Awaits(v, one.keyspace, one.id) && !d.asked[one] {
 			d.asked[one] = true
 			missing[one.peer] = append(missing[one.peer], one.id)
 		}

@@ -190,7 +190,8 @@ func TestLeaverHandsHintsOver(t *testing.T) {
 }
 
 // TestFillFirst: what is new here is pulled before it is compared; what cannot be
-// pulled is compared at once; what was held before is only compared.
+// pulled is compared at once; what was held before is only compared; nothing is filled
+// any more once reads ask this node, whatever is known of filling.
 func TestFillFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 3, 3)
@@ -213,6 +214,16 @@ func TestFillFirst(t *testing.T) {
 		want := w.whole(nodeID(3)).Duties
 		if got := w.hurried[nodeID(0)] + w.hurried[nodeID(1)] + w.hurried[nodeID(2)]; got != want {
 			t.Errorf("%d of %d ranges are compared", got, want)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 3, 3)
+		w.announce(joins(3))
+		w.next(func(l ring.Layout, v uint64) (ring.Layout, error) { return l.Assign(v, 0, w.schema.Placements()) })
+		w.next(func(l ring.Layout, v uint64) (ring.Layout, error) { return l.Flip(v, w.schema.Placements()) })
+		w.step() // it has just been started
+		if got, want := w.hurried[nodeID(0)]+w.hurried[nodeID(1)]+w.hurried[nodeID(2)], w.whole(nodeID(3)).Duties; got != want {
+			t.Errorf("%d of %d ranges are compared once more", got, want)
 		}
 	})
 	synctest.Test(t, func(t *testing.T) {
