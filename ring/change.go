@@ -389,7 +389,7 @@ func (l *Layout) refined(owners []uint16, seed uint64, placements []Placement) (
 	for rng, o := range owners {
 		compact[rng] = at[o]
 	}
-	found := refine(refinement{
+	found := searches.refined(refinement{
 		members: members, old: old, owners: compact, before: before, proposal: proposal, placement: placement, seed: seed, single: true,
 	})
 	for rng, o := range found {

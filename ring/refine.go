@@ -215,8 +215,7 @@ func (s *search) exchange(a, b int) {
 
 // rewalk updates the ranges whose walk comes past a range.
 func (s *search) rewalk(rng int) {
-	for distance := range s.back {
-		r := (rng - distance + len(s.owners)) % len(s.owners)
+	for distance, r := 0, rng; distance < s.back; distance, r = distance+1, s.previous(r) {
 		if s.reach[r] <= distance {
 			continue
 		}
@@ -229,6 +228,14 @@ func (s *search) rewalk(rng int) {
 		s.sets[r] = append(s.sets[r][:0], s.scratch...)
 		s.count(r, 1)
 	}
+}
+
+// previous is the range before one, on the circle.
+func (s *search) previous(rng int) int {
+	if rng == 0 {
+		return len(s.owners) - 1
+	}
+	return rng - 1
 }
 
 // gained counts the replicas that a range gains.
@@ -244,8 +251,7 @@ func (s *search) gained(rng int) (n int) {
 // excess is how many replicas ranges gain beyond one each, among those whose walk
 // comes past a range.
 func (s *search) excess(rng int) (n int) {
-	for distance := range s.back {
-		r := (rng - distance + len(s.owners)) % len(s.owners)
+	for distance, r := 0, rng; distance < s.back; distance, r = distance+1, s.previous(r) {
 		if s.reach[r] > distance {
 			n += max(0, s.gained(r)-1)
 		}

@@ -127,9 +127,11 @@ func (w *walker) replicas(rng int, dst []uint16) (found []uint16, looked int) {
 	for i, dc := range w.dcs {
 		w.left[i], w.repeats[i] = dc.replicas, dc.repeats
 	}
-	for looked < len(w.owners) && len(dst)-start < w.need {
-		owner := w.owners[(rng+looked)%len(w.owners)]
-		looked++
+	for at := rng; looked < len(w.owners) && len(dst)-start < w.need; looked++ {
+		owner := w.owners[at]
+		if at++; at == len(w.owners) {
+			at = 0
+		}
 		if !w.taken[owner] && w.accept(owner) {
 			w.taken[owner] = true
 			dst = append(dst, owner)
