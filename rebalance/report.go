@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/dunlindb/dunlin/ring"
@@ -38,15 +39,12 @@ func (d *Driver) Report(ctx context.Context) (r Report, err error) {
 	r = Report{Change: v.Ring.Change(), Since: d.began}
 	d.mu.Unlock()
 	for i := range v.Ring.Members() {
-		m := v.Ring.Member(uint16(i))
-		if d.rank(v, m) == 0 {
+		if m := v.Ring.Member(uint16(i)); d.rank(v, m) == 0 {
 			r.Driver = m.ID
 		}
-		s, err := d.ask(ctx, m.ID)
-		if ctx.Err() != nil {
-			return r, ctx.Err()
-		}
-		r.Members = append(r.Members, MemberState{*m, s, err})
+	}
+	if r.Members, err = d.askAll(ctx, v, func(*ring.Member) bool { return true }); err != nil {
+		return r, err
 	}
 	for _, one := range d.reasons(v, r.Change, d.needed(v, r.Change), r.Members) {
 		if !one.ordinary {
@@ -54,6 +52,22 @@ func (d *Driver) Report(ctx context.Context) (r Report, err error) {
 		}
 	}
 	return r, nil
+}
+
+// askAll asks the members that of names how far they are, all at once.
+func (d *Driver) askAll(ctx context.Context, v *schema.View, of func(*ring.Member) bool) ([]MemberState, error) {
+	var all []MemberState
+	for i := range v.Ring.Members() {
+		if m := v.Ring.Member(uint16(i)); of(m) {
+			all = append(all, MemberState{Member: *m})
+		}
+	}
+	var asking sync.WaitGroup
+	for i := range all {
+		asking.Go(func() { all[i].State, all[i].Err = d.ask(ctx, all[i].ID) })
+	}
+	asking.Wait()
+	return all, ctx.Err()
 }
 
 func (d *Driver) begin(since time.Time) {
@@ -119,17 +133,9 @@ type reason struct {
 // waiting lists what keeps a change from its next phase.
 func (d *Driver) waiting(ctx context.Context, v *schema.View, c *ring.Change) ([]reason, error) {
 	n := d.needed(v, c)
-	var asked []MemberState
-	for i := range v.Ring.Members() {
-		m := v.Ring.Member(uint16(i))
-		if !n.duties[m.ID] && !n.informed[m.ID] && !handsOver(c, m) {
-			continue
-		}
-		s, err := d.ask(ctx, m.ID)
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		asked = append(asked, MemberState{*m, s, err})
+	asked, err := d.askAll(ctx, v, func(m *ring.Member) bool { return n.duties[m.ID] || n.informed[m.ID] || handsOver(c, m) })
+	if err != nil {
+		return nil, err
 	}
 	return d.reasons(v, c, n, asked), nil
 }

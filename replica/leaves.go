@@ -86,11 +86,16 @@ func (r *Replica) Leaves(ctx context.Context, id token.RangeID) ([]record.LeafSt
 				known[l] = record.LeafState{Leaf: l, Clean: !s.dirty.has(id), Recent: s.hot.has(id) || s.recent.has(id)}
 			}
 		}
-		cursor, err = r.engine.Cursor(lower, upper)
+		if len(known) > 0 {
+			cursor, err = r.engine.Cursor(lower, upper)
+		}
 		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("replica: list leaves of range %d: %w", id, err)
+	}
+	if cursor == nil {
+		return nil, nil
 	}
 	for ok := cursor.Seek(lower); ok; ok = cursor.Next() {
 		leaf, err := record.ParseLeaf(cursor.Key()[len(leafPrefix):])

@@ -91,15 +91,17 @@ func newTable(l *Layout, p, then Placement) (table, error) {
 func walk(w *walker, p Placement) ([][]uint16, error) {
 	replicas, lists := make([][]uint16, token.Ranges), map[string][]uint16{}
 	var scratch []uint16
+	var key []byte
 	for rng := range replicas {
 		scratch, _ = w.replicas(rng, scratch[:0])
 		if len(scratch) == 0 {
 			return nil, fmt.Errorf("ring: no member can hold a replica of %v", p)
 		}
-		list, ok := lists[name(scratch)]
+		key = appendName(key[:0], scratch)
+		list, ok := lists[string(key)]
 		if !ok {
 			list = slices.Clone(scratch)
-			lists[name(list)] = list
+			lists[string(key)] = list
 		}
 		replicas[rng] = list
 	}
@@ -138,20 +140,33 @@ func (l *Layout) leaving(now, target [][]uint16) [][]uint16 {
 func (t *table) number() {
 	t.setOf = make([]uint16, token.Ranges)
 	sets := map[string]uint16{}
+	var sorted []uint16
+	var key []byte
 	for rng := range t.writes {
-		sorted := slices.Sorted(slices.Values(t.writes[rng]))
-		key := name(sorted)
+		key = key[:0]
 		if t.changes(rng) { // now and in the target, in whatever order
-			key += "/" + name(slices.Sorted(slices.Values(t.now[rng]))) + "/" + name(slices.Sorted(slices.Values(t.target[rng])))
+			sorted = sort(sorted, t.now[rng])
+			key = append(appendName(key, sorted), '/')
+			sorted = sort(sorted, t.target[rng])
+			key = append(appendName(key, sorted), '/')
 		}
-		set, ok := sets[key]
+		sorted = sort(sorted, t.writes[rng])
+		key = appendName(key, sorted)
+		set, ok := sets[string(key)]
 		if !ok {
 			set = uint16(len(t.sets))
-			sets[key] = set
-			t.sets = append(t.sets, sorted)
+			sets[string(key)] = set
+			t.sets = append(t.sets, slices.Clone(sorted))
 		}
 		t.setOf[rng] = set
 	}
+}
+
+// sort returns members in order, in the memory of scratch.
+func sort(scratch, members []uint16) []uint16 {
+	scratch = append(scratch[:0], members...)
+	slices.Sort(scratch)
+	return scratch
 }
 
 // changes reports whether a range has other replicas in the target.
@@ -163,13 +178,12 @@ func sameSet(a, b []uint16) bool {
 	return len(a) == len(b) && !slices.ContainsFunc(a, func(m uint16) bool { return !slices.Contains(b, m) })
 }
 
-// name is a map key for a list of members.
-func name(members []uint16) string {
-	b := make([]byte, 0, 2*FactorMax)
+// appendName appends what tells lists of members apart.
+func appendName(b []byte, members []uint16) []byte {
 	for _, m := range members {
 		b = append(b, byte(m>>8), byte(m))
 	}
-	return string(b)
+	return b
 }
 
 // Version is the catalog version of the layout.

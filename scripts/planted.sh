@@ -31,10 +31,10 @@ plant() {
       echo "planted: $scenario does not find '$name'" >&2
       exit 1
     fi
-    grep -aE '_test.go:[0-9]+: ' "$work/out" | head -1 | cut -c1-200 # not found if it did not even compile
+    grep -m 1 -aE '_test.go:[0-9]+: ' "$work/out" | cut -c1-200 # not found if it did not even compile
     return
   fi
-  go test -overlay "$work/overlay.json" ./internal/sim -run TestPlanted -count=1 -v -args -planted "$promises" $layout |
+  go test -overlay "$work/overlay.json" ./internal/sim -run '^TestPlanted$' -count=1 -v -args -planted "$promises" $layout |
     grep -aE 'seed [0-9]+:|not found|^(ok|FAIL|panic)' | cut -c1-200
 }
 

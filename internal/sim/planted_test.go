@@ -27,6 +27,7 @@ func TestPlanted(t *testing.T) {
 	if *plantedFlag == "" {
 		t.Skip("the nodes have no planted bug: scripts/planted.sh")
 	}
+	defer frugal()()
 	promises := strings.Split(*plantedFlag, "|")
 	var found []Violation
 	for seed := uint64(1); seed <= 6; seed++ {
@@ -34,7 +35,7 @@ func TestPlanted(t *testing.T) {
 			o := DefaultOptions(seed, LaunchNode)
 			o.Length, o.Think = 15*time.Minute, 300*time.Millisecond
 			if *plantedLayoutFlag {
-				o.Spare, o.Launch, o.Prepare = 2, launchWithoutHints, (*Cluster).withoutReadRepair
+				o.Length, o.Spare, o.Launch, o.Prepare = 5*time.Minute, 2, launchWithoutHints, (*Cluster).withoutReadRepair
 			}
 			found = append(found, Run(o).Violations...)
 		})

@@ -58,6 +58,16 @@ func TestLayoutSeeds(t *testing.T) {
 
 func runSeed(t *testing.T, seed uint64, verbose bool) { runSeedOf(t, seed, verbose, func(*Options) {}) }
 
+// frugal saves CPU in a simulation until it is undone.
+func frugal() (undo func()) {
+	percent := debug.SetGCPercent(400) // memory is small, collecting it is not
+	cores := runtime.GOMAXPROCS(1)     // one thing happens at a time; handing over between cores costs as much again
+	return func() {
+		debug.SetGCPercent(percent)
+		runtime.GOMAXPROCS(cores)
+	}
+}
+
 func runSeedOf(t *testing.T, seed uint64, verbose bool, change func(*Options)) {
 	o := DefaultOptions(seed, LaunchNode)
 	o.Length, o.Nodes = *virtualFlag, *nodesFlag
@@ -80,8 +90,7 @@ func runSeedOf(t *testing.T, seed uint64, verbose bool, change func(*Options)) {
 	if verbose {
 		t.Logf("schedule of seed %d:\n%s", seed, FormatPlan(Plan(seed, o.plan())))
 	}
-	defer debug.SetGCPercent(debug.SetGCPercent(400)) // memory is small, collecting it is not
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))   // one thing happens at a time; handing over between cores costs as much again
+	defer frugal()()
 	stop := watch(&o)
 	defer stop()
 	before := cpuTime()
