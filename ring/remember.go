@@ -10,7 +10,7 @@ import (
 var searches memory
 
 type memory struct {
-	mu   sync.Mutex
+	mu   sync.Mutex // guards the fields below
 	past [4]struct {
 		of    refinement
 		found []uint16
