@@ -47,8 +47,10 @@ sim-layout: ## simulate nodes that join, leave, burn and are replaced under load
 .PHONY: sim-long
 sim-long: ## simulate seeds 1..SEEDS=1000, each in a process of its own, JOBS=n at a time; prints the seeds that fail
 	$(GO) test -c -o bin/sim.test ./internal/sim
-	@mkdir -p bin/sim-long; seq 1 $(if $(filter file,$(origin SEEDS)),1000,$(SEEDS)) | xargs -P $(JOBS) -I{} sh -c \
-	  'if bin/sim.test -test.run TestSeeds -test.timeout 30m -seed {} >bin/sim-long/{}.log 2>&1; then rm bin/sim-long/{}.log; else echo "seed {} failed: bin/sim-long/{}.log"; exit 1; fi' \
+	@mkdir -p bin/sim-long; rm -f bin/sim-long/*.log; seq 1 $(if $(filter file,$(origin SEEDS)),1000,$(SEEDS)) | xargs -P $(JOBS) -I{} sh -c \
+	  'if bin/sim.test -test.v -test.run TestSeeds -test.timeout 30m -seed {} >bin/sim-long/{}.log 2>&1; then \
+	     echo "seed {}: $$(tail -n 1 bin/sim-long/{}.log)"; rm bin/sim-long/{}.log; \
+	   else echo "seed {} failed: bin/sim-long/{}.log"; exit 1; fi' \
 	  && echo "no seed failed"
 
 .PHONY: planted
