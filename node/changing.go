@@ -18,7 +18,7 @@ import (
 )
 
 // Plan says what a change of the layout would move.
-func (n *Node) Plan(_ context.Context, r admin.ChangeRequest) (admin.LayoutPlan, error) {
+func (n *Node) Plan(ctx context.Context, r admin.ChangeRequest) (admin.LayoutPlan, error) {
 	doc := n.catalog.Document()
 	if doc == nil {
 		return admin.LayoutPlan{}, catalog.ErrNoCatalog
@@ -47,7 +47,7 @@ func (n *Node) Plan(_ context.Context, r admin.ChangeRequest) (admin.LayoutPlan,
 	if r.Kind == admin.KindReplace && !plan.Done && plan.Change == 0 {
 		plan.Warnings = append(plan.Warnings, "nothing moves until the new node is started with --join, in the same zone")
 	}
-	return plan, n.fill(&plan, outline)
+	return plan, n.fill(ctx, &plan, outline)
 }
 
 // planned names what is planned.
@@ -62,8 +62,8 @@ func planned(r admin.ChangeRequest) string {
 }
 
 // fill writes an outline into a plan, with the bytes that it is about.
-func (n *Node) fill(plan *admin.LayoutPlan, o rebalance.Outline) error {
-	each, err := n.replicaBytes()
+func (n *Node) fill(ctx context.Context, plan *admin.LayoutPlan, o rebalance.Outline) error {
+	each, err := n.replicaBytes(ctx)
 	if err != nil {
 		return err
 	}
@@ -79,17 +79,14 @@ func (n *Node) fill(plan *admin.LayoutPlan, o rebalance.Outline) error {
 	return nil
 }
 
-// replicaBytes is about how much one replica of a range takes, as far as this node
-// can tell by what it holds.
-func (n *Node) replicaBytes() (float64, error) {
-	stats, err := n.engine.Stats(nil)
+// replicaBytes is about how much one replica of a range takes, as far as members answer.
+func (n *Node) replicaBytes(ctx context.Context) (float64, error) {
 	v := n.View()
-	if err != nil || v == nil {
-		return 0, err
+	if v == nil || n.rebalance == nil {
+		return 0, nil
 	}
-	me := rebalance.MemberState{State: rebalance.State{Stored: stats.Bytes}}
-	me.ID = n.Self()
-	return meanReplica(v, []rebalance.MemberState{me}), nil
+	members, err := n.rebalance.Members(ctx, v)
+	return meanReplica(v, members), err
 }
 
 // meanReplica is about how much one replica of a range takes, by what members hold that

@@ -43,7 +43,7 @@ func (d *Driver) Report(ctx context.Context) (r Report, err error) {
 			r.Driver = m.ID
 		}
 	}
-	if r.Members, err = d.askAll(ctx, v, func(*ring.Member) bool { return true }); err != nil {
+	if r.Members, err = d.Members(ctx, v); err != nil {
 		return r, err
 	}
 	for _, one := range d.reasons(v, r.Change, d.needed(v, r.Change), r.Members) {
@@ -52,6 +52,11 @@ func (d *Driver) Report(ctx context.Context) (r Report, err error) {
 		}
 	}
 	return r, nil
+}
+
+// Members asks all members of a view how far they are, and how much they store.
+func (d *Driver) Members(ctx context.Context, v *schema.View) ([]MemberState, error) {
+	return d.askAll(ctx, v, func(*ring.Member) bool { return true })
 }
 
 // askAll asks the members that of names how far they are, all at once.
