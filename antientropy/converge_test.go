@@ -53,6 +53,7 @@ func anything(tb testing.TB, rng *rand.Rand) []byte {
 // TestConverge: replicas with any histories hold the same after sessions, and
 // then every range is verified with every peer; nothing is read any more.
 func TestConverge(t *testing.T) {
+	long(t)
 	for seed := range uint64(12) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -112,6 +113,7 @@ func (c *cluster) checkQuiet(tb testing.TB) {
 // finding them costs at most twice their bytes.
 // One row in 5,000 differs; the rows have 290 bytes.
 func TestOnlyDifferencesTravel(t *testing.T) {
+	long(t)
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, 2, func(cfg *Config) { cfg.Settle, cfg.Round = time.Second, time.Second })
 		// Four ranges' worth of one table: 20,000 rows in four partitions.

@@ -26,8 +26,8 @@ func everyRange() (ids []token.RangeID) {
 	return ids
 }
 
-// long leaves a test of hours out of the short run, which looks for races: its steps
-// follow one another.
+// long leaves a long test out of the short run, which looks for races: its steps follow
+// one another.
 func long(t *testing.T) {
 	if testing.Short() {
 		t.Skip("the short run looks for races; here one step follows another")

@@ -92,6 +92,7 @@ func TestOneSessionIsEnough(t *testing.T) {
 // TestUnevenWalks: where the peer has far more rows than this node, its lists end
 // sooner, and none of its rows is passed over.
 func TestUnevenWalks(t *testing.T) {
+	long(t)
 	for seed := range uint64(5) {
 		bubble(t, func(cfg *Config) { cfg.PieceRows = 100 }, func(t *testing.T, c *cluster, a, b *node) {
 			rng := rand.New(rand.NewPCG(seed, 17))
@@ -250,6 +251,7 @@ func TestHurry(t *testing.T) {
 // TestConcurrentWrites: sessions among writes that reach one node or both, in
 // their own time, end in equal replicas, and no clean leaf is stale.
 func TestConcurrentWrites(t *testing.T) {
+	long(t)
 	for seed := range uint64(4) {
 		change := func(cfg *Config) {
 			cfg.Settle, cfg.Round, cfg.Deferrals, cfg.PieceRows = time.Second, time.Second, 1, 3
@@ -304,12 +306,16 @@ func TestNodesAtOnce(t *testing.T) {
 			time.Sleep(time.Millisecond)
 			return nil
 		}
+		length := 2 * time.Minute
+		if testing.Short() {
+			length = 40 * time.Second
+		}
 		var running sync.WaitGroup
 		for i, n := range c.nodes {
 			running.Go(func() {
 				rng := rand.New(rand.NewPCG(9, uint64(i)))
-				for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); {
-					if time.Until(end) > time.Minute && rng.IntN(5) == 0 {
+				for end := time.Now().Add(length); time.Now().Before(end); {
+					if time.Until(end) > length/2 && rng.IntN(5) == 0 {
 						n.apply(t, anything(t, rng))
 					}
 					idle, err := n.ae.Step(t.Context())
@@ -337,6 +343,7 @@ func TestNodesAtOnce(t *testing.T) {
 // TestCrashes: a node that crashes at any moment comes back with no clean leaf
 // that is stale, hashes only what was dirty, and becomes equal again.
 func TestCrashes(t *testing.T) {
+	long(t)
 	change := func(cfg *Config) { cfg.Settle, cfg.Round, cfg.Persist = time.Second, time.Second, time.Second }
 	bubble(t, change, func(t *testing.T, c *cluster, a, b *node) {
 		rng := rand.New(rand.NewPCG(5, 5))

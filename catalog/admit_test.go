@@ -170,7 +170,7 @@ func TestOlderCopyOfADirectory(t *testing.T) {
 func TestChaos(t *testing.T) {
 	seeds := uint64(4)
 	if testing.Short() {
-		seeds = 2
+		seeds = 1
 	}
 	decided, refused := 0, 0
 	for seed := range seeds {

@@ -19,7 +19,7 @@ import (
 var (
 	seedsFlag   = flag.Int("seeds", 0, "run seeds 1 to this; by default two short ones")
 	seedFlag    = flag.Int64("seed", -1, "run this seed alone, and print its schedule")
-	virtualFlag = flag.Duration("virtual", 0, "virtual time of faults for each seed; by default an hour when seeds are asked for, else ten minutes")
+	virtualFlag = flag.Duration("virtual", 0, "virtual time of faults for each seed; by default an hour when seeds are asked for, else some minutes")
 	nodesFlag   = flag.Int("nodes", 5, "nodes of the simulated cluster")
 	logFlag     = flag.String("simlog", "", "file for the nodes' logs")
 )
@@ -58,14 +58,11 @@ func TestLayoutSeeds(t *testing.T) {
 
 func runSeed(t *testing.T, seed uint64, verbose bool) { runSeedOf(t, seed, verbose, func(*Options) {}) }
 
-// frugal saves CPU in a simulation until it is undone.
-func frugal() (undo func()) {
-	percent := debug.SetGCPercent(400) // memory is small, collecting it is not
-	cores := runtime.GOMAXPROCS(1)     // one thing happens at a time; handing over between cores costs as much again
-	return func() {
-		debug.SetGCPercent(percent)
-		runtime.GOMAXPROCS(cores)
-	}
+// TestMain saves CPU in simulations.
+func TestMain(m *testing.M) {
+	debug.SetGCPercent(400) // memory is small, collecting it is not
+	runtime.GOMAXPROCS(1)   // one thing happens at a time; handing over between cores costs as much again
+	os.Exit(m.Run())
 }
 
 func runSeedOf(t *testing.T, seed uint64, verbose bool, change func(*Options)) {
@@ -76,6 +73,8 @@ func runSeedOf(t *testing.T, seed uint64, verbose bool, change func(*Options)) {
 	case o.Length > 0:
 	case *seedsFlag > 0 || *seedFlag >= 0:
 		o.Length = time.Hour
+	case o.Spare > 0:
+		o.Length = 5 * time.Minute // changes take their time on the CPU
 	default:
 		o.Length = 10 * time.Minute
 	}
@@ -90,7 +89,6 @@ func runSeedOf(t *testing.T, seed uint64, verbose bool, change func(*Options)) {
 	if verbose {
 		t.Logf("schedule of seed %d:\n%s", seed, FormatPlan(Plan(seed, o.plan())))
 	}
-	defer frugal()()
 	stop := watch(&o)
 	defer stop()
 	before := cpuTime()
