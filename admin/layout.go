@@ -19,7 +19,8 @@ type Changing interface {
 	Abort(ctx context.Context) (Aborted, error)
 	// Progress is what the change on its way has done; nil if there is none.
 	Progress(ctx context.Context) (*ChangeProgress, error)
-	// Recover raises the generation and makes the survivors the only members.
+	// Recover raises the generation and makes the survivors the only members; a dry run
+	// only returns what would keep it from that.
 	Recover(ctx context.Context, r RecoverRequest) error
 }
 
@@ -112,6 +113,7 @@ type RecoverRequest struct {
 	Survivors   []string `json:"survivors"`    // ids of members
 	ClusterName string   `json:"cluster_name"` // must be the cluster's: a confirmation
 	Reason      string   `json:"reason"`       // is kept in the catalog
+	DryRun      bool     `json:"dry_run,omitempty"`
 }
 
 // missing is the field that a request lacks or has too much, and what to do about

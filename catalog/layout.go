@@ -64,21 +64,10 @@ func (c *Catalog) Replace(ctx context.Context, dead ring.NodeID, check func(*Doc
 // caller knows. fence is that of ring.Change.
 func (c *Catalog) Advance(ctx context.Context, change uint64, from ring.Phase, fence hlc.Timestamp) error {
 	return c.Propose(ctx, func(d Document) (Document, error) {
-		now := d.Layout.Change
-		if now == nil || now.ID != change || now.Phase != from {
+		if now := d.Layout.Change; now == nil || now.ID != change || now.Phase != from {
 			return d, ErrUnchanged
 		}
-		placements := d.Schema.Placements()
-		var err error
-		switch from {
-		case ring.Announced:
-			d.Layout, err = d.Layout.Assign(d.Version+1, fence, placements)
-		case ring.Streaming:
-			d.Layout, err = d.Layout.Flip(d.Version+1, placements)
-		default:
-			err = d.Finish()
-		}
-		return d, err
+		return d.Advance(fence)
 	})
 }
 
@@ -100,7 +89,7 @@ func (c *Catalog) Abort(ctx context.Context, change uint64) error {
 		if now := d.Layout.Change; now == nil || now.ID != change {
 			return d, ErrUnchanged
 		}
-		return aborted(d)
+		return d.Abort()
 	})
 }
 
@@ -113,7 +102,7 @@ func (c *Catalog) AbortAny(ctx context.Context) (kind string, id uint64, err err
 		switch {
 		case now != nil:
 			kind, id = now.Kind, now.ID
-			return aborted(d)
+			return d.Abort()
 		case d.Replacing != nil:
 			kind, id = document.KindReplace, 0
 			d.Replacing = nil
@@ -122,13 +111,4 @@ func (c *Catalog) AbortAny(ctx context.Context) (kind string, id uint64, err err
 		return d, ErrUnchanged // an earlier try may have been decided: what it dropped is returned
 	})
 	return kind, id, err
-}
-
-func aborted(d Document) (Document, error) {
-	next, err := d.Layout.Abort(d.Version+1, d.Schema.Placements())
-	if err != nil {
-		return d, document.Conflictf("%v", err)
-	}
-	d.Layout = next
-	return d, nil
 }

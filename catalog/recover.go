@@ -19,18 +19,13 @@ import (
 // Recover makes survivors, of which this node is one, the only voters of a cluster
 // that has lost its majority for good, and begins to fill up what the others held.
 // All survivors have to answer, and the newest document that one of them has is what is
-// recovered; none of the others may be alive. A change on its way is aborted, or finished
-// if reads ask its target already. The survivor with the smallest id decides which recovery it is if there are several at
-// once. Calls may be repeated, at any survivor.
+// recovered; none of the others may be alive. A change on its way is aborted, or
+// finished if reads ask its target already. The survivor with the smallest id decides
+// which recovery it is if there are several at once. Calls may be repeated, at any
+// survivor.
 func (c *Catalog) Recover(ctx context.Context, survivors []ring.NodeID, reason string, now time.Time, alive func(ring.NodeID) bool) error {
-	survivors = slices.Clone(survivors)
-	slices.SortFunc(survivors, func(a, b ring.NodeID) int { return bytes.Compare(a[:], b[:]) })
-	survivors = slices.Compact(survivors)
-	cur, err := c.newestOf(ctx, survivors)
-	if err != nil {
-		return err
-	}
-	raw, err := c.recovered(cur, document.Recovery{At: now.UTC(), By: c.self, Survivors: survivors, Reason: reason}, alive)
+	survivors = sorted(survivors)
+	cur, raw, err := c.prepared(ctx, survivors, reason, now, alive)
 	switch {
 	case errors.Is(err, ErrUnchanged):
 		return c.spread(ctx, survivors) // who has missed it
@@ -50,6 +45,31 @@ func (c *Catalog) Recover(ctx context.Context, survivors []ring.NodeID, reason s
 		return err
 	}
 	return c.spread(ctx, survivors)
+}
+
+// CheckRecovery returns what would keep Recover from its work. Nothing is recovered.
+func (c *Catalog) CheckRecovery(ctx context.Context, survivors []ring.NodeID, reason string, now time.Time, alive func(ring.NodeID) bool) error {
+	if _, _, err := c.prepared(ctx, sorted(survivors), reason, now, alive); !errors.Is(err, ErrUnchanged) {
+		return err
+	}
+	return nil
+}
+
+// prepared is what is recovered, and what it becomes: ErrUnchanged if it was recovered
+// already.
+func (c *Catalog) prepared(ctx context.Context, survivors []ring.NodeID, reason string, now time.Time, alive func(ring.NodeID) bool) (cur *edition, raw []byte, err error) {
+	if cur, err = c.newestOf(ctx, survivors); err != nil {
+		return nil, nil, err
+	}
+	raw, err = c.recovered(cur, document.Recovery{At: now.UTC(), By: c.self, Survivors: survivors, Reason: reason}, alive)
+	return cur, raw, err
+}
+
+// sorted is a sorted copy, each once.
+func sorted(ids []ring.NodeID) []ring.NodeID {
+	ids = slices.Clone(ids)
+	slices.SortFunc(ids, func(a, b ring.NodeID) int { return bytes.Compare(a[:], b[:]) })
+	return slices.Compact(ids)
 }
 
 // newestOf asks all survivors what they have, and returns the newest of it.

@@ -51,7 +51,13 @@ func TestRecoveredAtTheOtherOne(t *testing.T) {
 				if err := second.Recover(within(t, time.Minute), survivors, "fire", time.Now(), nobody); err == nil {
 					t.Error("a second recovery is begun though a survivor knows of the first")
 				}
+				if err := second.CheckRecovery(within(t, time.Minute), survivors, "fire", time.Now(), nobody); (err == nil) != (at == "the other one") {
+					t.Errorf("what another survivor alone knows of: %v", err)
+				}
 				f.heal()
+				if err := second.CheckRecovery(within(t, time.Minute), survivors, "fire", time.Now(), nobody); err != nil {
+					t.Errorf("checked: %v", err)
+				}
 				for _, c := range []*Catalog{second, first} {
 					if err := c.Recover(within(t, time.Minute), survivors, "fire", time.Now(), nobody); err != nil {
 						t.Errorf("repeated: %v", err)

@@ -24,6 +24,7 @@ type RecoverRequest struct {
 	Survivors   []string `json:"survivors"`
 	ClusterName string   `json:"cluster_name"` // must be the cluster's
 	Reason      string   `json:"reason"`
+	DryRun      bool     `json:"dry_run,omitempty"` // only find out whether it is refused
 }
 
 // Plan returns what a change would move, as JSON; nothing happens.

@@ -217,7 +217,7 @@ func (n *Node) estimate(p *admin.ChangeProgress, members []rebalance.MemberState
 	}
 }
 
-// Recover makes survivors of a lost majority the only voters.
+// Recover makes survivors of a lost majority the only voters, or says what keeps it from that.
 func (n *Node) Recover(ctx context.Context, r admin.RecoverRequest) error {
 	doc := n.catalog.Document()
 	if doc == nil {
@@ -234,5 +234,9 @@ func (n *Node) Recover(ctx context.Context, r admin.RecoverRequest) error {
 		}
 		survivors = append(survivors, id)
 	}
-	return n.catalog.Recover(ctx, survivors, r.Reason, n.wall.Now(), n.alive)
+	do := n.catalog.Recover
+	if r.DryRun {
+		do = n.catalog.CheckRecovery
+	}
+	return do(ctx, survivors, r.Reason, n.wall.Now(), n.alive)
 }

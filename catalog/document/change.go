@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/dunlindb/dunlin/hlc"
 	"github.com/dunlindb/dunlin/ring"
 )
 
@@ -199,6 +200,30 @@ func (d *Document) checkNewZone(joiner ring.Member) error {
 		}
 	}
 	return nil
+}
+
+// Advance takes the change on its way on to its next phase. fence is that of ring.Change.
+func (d Document) Advance(fence hlc.Timestamp) (Document, error) {
+	var err error
+	switch placements := d.Schema.Placements(); d.Layout.Change.Phase {
+	case ring.Announced:
+		d.Layout, err = d.Layout.Assign(d.Version+1, fence, placements)
+	case ring.Streaming:
+		d.Layout, err = d.Layout.Flip(d.Version+1, placements)
+	default:
+		err = d.Finish()
+	}
+	return d, err
+}
+
+// Abort drops the change on its way.
+func (d Document) Abort() (Document, error) {
+	next, err := d.Layout.Abort(d.Version+1, d.Schema.Placements())
+	if err != nil {
+		return d, Conflictf("%v", err)
+	}
+	d.Layout = next
+	return d, nil
 }
 
 // Finish makes the target of a change what is.

@@ -127,7 +127,10 @@ func layoutStatus(ctx context.Context, out io.Writer, c *client.Admin, output ou
 		display = progressShow()
 	}
 	err = cluster.Follow(ctx, 0, display)
-	if err == nil && !output.json() {
+	switch {
+	case ctx.Err() != nil:
+		return nil // Ctrl-C: enough was seen
+	case err == nil && !output.json():
 		fmt.Fprintln(out, "no change of the layout is on its way any more")
 	}
 	return err

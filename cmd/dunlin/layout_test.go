@@ -101,7 +101,9 @@ func (c *fakeCluster) Change(_ context.Context, r admin.ChangeRequest) (admin.La
 }
 
 func (c *fakeCluster) Recover(_ context.Context, r admin.RecoverRequest) error {
-	c.recovered = append(c.recovered, r)
+	if !r.DryRun {
+		c.recovered = append(c.recovered, r)
+	}
 	return c.err
 }
 
@@ -227,6 +229,7 @@ func TestChangesThatAreRefused(t *testing.T) {
 		{"keyspace replication other 2", nil, "there is no keyspace other; there are dunlin, plain", 0},
 		{"keyspace replication dunlin dc2=2", nil, `there is no datacenter "dc2"; there are dc1`, 0},
 		{"recover --cluster flock --survivor 0f125 --reason fire", nil, "repeat it with --force", 0},
+		{"recover --cluster flock --survivor 0f125 --reason fire", func(c *fakeCluster) { c.err = errors.New("a majority survives") }, "recover: a majority survives (400)", 0},
 		{"recover --force --cluster rock --survivor 0f125 --reason fire", nil, `belongs to cluster "flock", not "rock"`, 0},
 		{"recover --force --cluster flock --survivor 0f125", nil, "--reason TEXT", 0},
 		{"recover --force --cluster flock --survivor 0f12 --reason fire", nil, "give more of the id", 0},

@@ -45,7 +45,8 @@ then they fill up what the others held, as far as any of them has it.
 Ask one of the survivors (--admin). It is refused while a majority survives (use
 "dunlin node remove" or "dunlin node replace"), while a survivor does not answer, and
 while a node that would be given up is alive. Reads and writes whose level can be met
-need no majority of members. Without --force it says what it would do, and does nothing.`,
+need no majority of members. Without --force it says what it would do, or why that
+would be refused, and does nothing.`,
 		Example: `  dunlin recover --cluster dunlin --survivor 0f125b0b --reason "rack 2 burnt down"
   dunlin recover --force --cluster dunlin --survivor 0f125b0b --reason "rack 2 burnt down"`,
 		Args: cobra.NoArgs,
@@ -109,11 +110,12 @@ func recoverCluster(ctx context.Context, loud io.Writer, c *client.Admin, opts r
 		return result, nil
 	}
 	printRecovery(loud, status, survivors)
+	request := client.RecoverRequest{Survivors: survivors, ClusterName: opts.cluster, Reason: opts.reason, DryRun: !opts.force}
+	if err := c.Recover(ctx, request); err != nil {
+		return result, fmt.Errorf("recover: %w", err)
+	}
 	if !opts.force {
 		return result, &usageError{errors.New("recover: nothing was changed: repeat it with --force if the nodes above are lost for good")}
-	}
-	if err := c.Recover(ctx, client.RecoverRequest{Survivors: survivors, ClusterName: opts.cluster, Reason: opts.reason}); err != nil {
-		return result, fmt.Errorf("recover: %w", err)
 	}
 	result.Recovered = true
 	fmt.Fprint(loud, "RECOVERED. Wipe the lost nodes before any of them is started again. The survivors fill up what\nthe others held; follow it:  dunlin layout status --watch\n")

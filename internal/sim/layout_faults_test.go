@@ -278,6 +278,13 @@ func TestOldMajorityIsBack(t *testing.T) {
 		}); err == nil {
 			t.Error("another cluster is recovered")
 		}
+		if err := o.command(func(ctx context.Context) error {
+			r := request
+			r.DryRun = true
+			return o.node(0).Recover(ctx, r)
+		}); err != nil || o.node(0).View().Generation != 0 {
+			t.Errorf("a dry run: %v, generation %d", err, o.node(0).View().Generation)
+		}
 		if err := o.command(func(ctx context.Context) error { return o.node(0).Recover(ctx, request) }); err != nil {
 			t.Fatal(err)
 		}

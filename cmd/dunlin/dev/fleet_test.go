@@ -111,12 +111,18 @@ func TestSetAside(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if n.hasLeft(admin.Status{}) {
+		t.Error("a node that has data counts as one that has left")
+	}
 	var out bytes.Buffer
 	if err := n.setAside(t.Context(), &out); err != nil || !strings.Contains(out.String(), n.left()) {
 		t.Errorf("%s %v", out.String(), err)
 	}
 	if exists(n.dir) || !exists(n.left()) || exists(filepath.Join(n.left(), "old")) {
 		t.Error("the data was not set aside")
+	}
+	if !n.hasLeft(admin.Status{}) || n.hasLeft(admin.Status{Members: []admin.Member{{HTTP: n.address(n.ports.HTTP)}}}) {
+		t.Error("it has left unless a member has its address")
 	}
 	if err := n.setAside(t.Context(), &out); err != nil {
 		t.Errorf("data elsewhere: %v", err)

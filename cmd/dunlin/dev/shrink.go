@@ -31,6 +31,10 @@ func Remove(ctx context.Context, out io.Writer, o Options, which string, show mo
 	if err != nil {
 		return err
 	}
+	if n := o.node(number, runtime.GOOS); number > 0 && n.hasLeft(status) {
+		fmt.Fprintf(out, "%s has left the cluster already; its data is set aside in %s, and can be deleted\n", n.name, n.left())
+		return nil
+	}
 	id, n, err := o.leaver(status, which, number)
 	if err != nil {
 		return fmt.Errorf("dev: %w", err)
@@ -67,6 +71,11 @@ func Remove(ctx context.Context, out io.Writer, o Options, which string, show mo
 	}
 	fmt.Fprintf(out, "\n%s has left the cluster\n", n.name)
 	return n.setAside(ctx, out)
+}
+
+// hasLeft: the node was taken out before, and none has its place.
+func (n node) hasLeft(status admin.Status) bool {
+	return n.member(status.Members) == nil && !exists(n.dir) && exists(n.left())
 }
 
 // parseNumber reads a node's number, or its name; 0 if it is neither.

@@ -109,7 +109,7 @@ func (c *Cluster) Wait(ctx context.Context, r client.ChangeRequest, id uint64, s
 		err := c.Follow(ctx, id, show)
 		switch {
 		case ctx.Err() != nil:
-			return fmt.Errorf("%w; the change goes on without this command: dunlin layout status --watch", ctx.Err())
+			return fmt.Errorf("interrupted (%w); the change goes on without this command: dunlin layout status --watch", ctx.Err())
 		case err != nil:
 			return err
 		}
