@@ -42,7 +42,7 @@ sim: ## simulate a cluster: SEEDS=n runs seeds 1..n, SEED=k repeats one and prin
 
 .PHONY: sim-layout
 sim-layout: ## simulate nodes that join, leave, burn and are replaced under load: SEEDS=n or SEED=k as for sim
-	$(GO) test ./internal/sim -run TestLayoutSeeds -count=1 -timeout 30m -v -args -virtual 12m $(if $(SEED),-seed $(SEED),-seeds $(SEEDS))
+	$(GO) test ./internal/sim -run TestLayoutSeeds -count=1 -timeout 30m -v -args -virtual 11m $(if $(SEED),-seed $(SEED),-seeds $(SEEDS))
 
 .PHONY: sim-long
 sim-long: ## simulate seeds 1..SEEDS=1000, each in a process of its own, JOBS=n at a time; prints the seeds that fail
