@@ -27,7 +27,7 @@ func newBenchCommand() *cobra.Command {
 latency counts from the moment an operation was due, so that stalls are charged to
 everything that they held up. Without it every client sends as soon as it has its
 answer, and the same correction is applied to the distribution. Errors are counted
-by kind; nothing is retried.`,
+by kind; nothing is retried, unless --attempts allows more than one.`,
 		Example: `  dunlin bench write --batch 100 --duration 10s
   dunlin bench mixed --rate 2000 --clients 32 --http http://127.0.0.1:7480,http://127.0.0.2:7480`,
 		Args:      cobra.ExactArgs(1),
@@ -62,13 +62,15 @@ by kind; nothing is retried.`,
 	f.IntVar(&cfg.ValueSize, "value-size", cfg.ValueSize, "bytes of an event's data")
 	f.IntVar(&cfg.Streams, "streams", cfg.Streams, "events are spread over so many streams")
 	f.Uint64Var(&cfg.Seed, "seed", cfg.Seed, "seed of the streams and data")
+	f.IntVar(&target.attempts, "attempts", 1, "tries of a request, each at another of the nodes: 1 shows every failure, more are what applications do")
 	return cmd
 }
 
-// benchTarget drives nodes over HTTP, one attempt a request.
+// benchTarget drives nodes over HTTP.
 type benchTarget struct {
-	client *client.Client
-	w, r   string
+	client   *client.Client
+	w, r     string
+	attempts int
 }
 
 func (t *benchTarget) connect(nodes string, clients int) error {
@@ -77,7 +79,7 @@ func (t *benchTarget) connect(nodes string, clients int) error {
 		return err
 	}
 	cfg := client.DefaultConfig()
-	cfg.Nodes, cfg.Rand, cfg.Attempts = strings.Split(nodes, ","), random, 1
+	cfg.Nodes, cfg.Rand, cfg.Attempts = strings.Split(nodes, ","), random, t.attempts
 	cfg.HTTP = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: clients, DisableCompression: true}}
 	t.client, err = client.New(cfg)
 	return err

@@ -21,13 +21,14 @@ type Config struct {
 	Enough int
 	// First is the pace that a change begins with, Least the smallest one.
 	First, Least float64
-	// Forget is after how many windows what is usual is found out anew.
-	Forget int
+	// Forget is after how many windows what is usual is found out anew, Doubt after how
+	// many at about the least pace: requests may be slow for another reason.
+	Forget, Doubt int
 }
 
 // DefaultConfig lets requests take twice as long.
 func DefaultConfig() Config {
-	return Config{Window: 2 * time.Second, Factor: 2, Enough: 100, First: 0.25, Least: 0.1, Forget: 300}
+	return Config{Window: 2 * time.Second, Factor: 2, Enough: 100, First: 0.25, Least: 0.1, Forget: 300, Doubt: 10}
 }
 
 // Validate reports the first setting that makes no sense.
@@ -37,8 +38,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("pace: Window is %s: give more than 0", c.Window)
 	case c.Factor != 0 && c.Factor < 1.2:
 		return fmt.Errorf("pace: Factor is %g: give 1.2 or more, or 0 to let work go on whatever requests take", c.Factor)
-	case c.Enough < 1 || c.Forget < 1:
-		return fmt.Errorf("pace: Enough is %d and Forget %d: give at least 1", c.Enough, c.Forget)
+	case c.Enough < 1 || c.Forget < 1 || c.Doubt < 1:
+		return fmt.Errorf("pace: Enough is %d, Forget %d and Doubt %d: give at least 1", c.Enough, c.Forget, c.Doubt)
 	case c.Least <= 0 || c.First < c.Least || c.First > 1:
 		return fmt.Errorf("pace: Least is %g and First %g: give more than 0, in this order, up to 1", c.Least, c.First)
 	}
@@ -55,6 +56,7 @@ type Pacer struct {
 	calm  windows    // the last ones in which nothing moved
 	moved windows    // the last ones of this change
 	known int        // for how many more windows calm is believed
+	low   int        // windows of a pace about the least since work rested
 	busy  bool       // something moved in the window before
 }
 
@@ -100,11 +102,17 @@ func (p *Pacer) Turn(busy bool) {
 	switch {
 	case p.cfg.Factor == 0:
 	case !busy || pace == 0: // nothing moved: this is what is usual
+		doubted := pace == 0 && p.known > 0
 		if enough {
 			p.learn(slow)
 		}
-		p.moved = p.moved[:0]
-		if p.set(1); busy {
+		p.moved, p.low = p.moved[:0], 0
+		switch {
+		case !busy:
+			p.set(1)
+		case doubted:
+			p.set(p.cfg.Least)
+		default:
 			p.set(p.cfg.First)
 		}
 	case !enough:
@@ -115,7 +123,13 @@ func (p *Pacer) Turn(busy bool) {
 		p.set(p.cfg.First)
 	default:
 		p.moved.add(slow, movedKept)
-		p.set(p.next(pace, float64(p.moved.median())/float64(p.calm.median())))
+		next := p.next(pace, float64(p.moved.median())/float64(p.calm.median()))
+		if p.low++; next > low*p.cfg.Least {
+			p.low = 0
+		} else if p.low >= p.cfg.Doubt {
+			next = 0
+		}
+		p.set(next)
 	}
 }
 
@@ -125,6 +139,8 @@ const (
 	faster, slower = 1.15, 0.7
 	// aim is which part of Factor is steered for.
 	aim = 0.75
+	// low is up to how many times the least pace it is doubted that work is to blame.
+	low = 2
 	// Single windows differ a lot: of so many the median counts.
 	calmKept, movedKept = 9, 5
 )

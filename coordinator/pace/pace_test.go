@@ -57,19 +57,13 @@ func TestRequestsKeepWithinTheFactor(t *testing.T) {
 // also when that was long ago; and never for two.
 func TestUnknownIsFoundOut(t *testing.T) {
 	cfg := DefaultConfig()
+	cfg.Doubt = 3 * cfg.Forget
 	l := &load{New(cfg), 4 * time.Millisecond, 3}
-	rests, last := []int{}, -2
-	for i := range 2*cfg.Forget + 10 {
-		if l.window(true); l.p.Pace() == 0 {
-			if rests = append(rests, i); i == last+1 {
-				t.Fatalf("work rests for two windows, %d and %d", last, i)
-			}
-			last = i
-		}
+	rests := l.rests(t, 2*cfg.Forget+10, func(i int) {
 		if i == cfg.Forget/2 {
 			l.usual = 40 * time.Millisecond // clients ask for more
 		}
-	}
+	})
 	if len(rests) != 3 || rests[0] != 0 {
 		t.Errorf("work rested in the windows %v", rests)
 	}
@@ -78,6 +72,52 @@ func TestUnknownIsFoundOut(t *testing.T) {
 	}
 	if l.p.Pace() < 0.2 {
 		t.Errorf("pace %g where requests take as long as ever", l.p.Pace())
+	}
+}
+
+// rests are the windows in which work rests, of so many; two never follow each other.
+func (l *load) rests(t *testing.T, windows int, before func(i int)) (rests []int) {
+	t.Helper()
+	for i := range windows {
+		before(i)
+		if l.window(true); l.p.Pace() > 0 {
+			continue
+		}
+		if len(rests) > 0 && rests[len(rests)-1] == i-1 {
+			t.Fatalf("work rests for two windows, %d and %d", i-1, i)
+		}
+		rests = append(rests, i)
+	}
+	return rests
+}
+
+// TestWorkIsNotToBlame: where requests are slow whether work goes on or not, it is
+// soon not held back by a lucky window that was taken for usual; and where it is to
+// blame, finding that out does not let it go harder.
+func TestWorkIsNotToBlame(t *testing.T) {
+	for _, c := range []struct {
+		lucky  int // windows before the change
+		suffer float64
+		within int     // windows
+		pace   float64 // after them, at least
+	}{{1, 1, 40, 0.9}, {9, 1, 120, 0.9}, {1, 100, 200, 0}} {
+		l := &load{New(DefaultConfig()), 3 * time.Millisecond, c.suffer}
+		for range c.lucky {
+			l.window(false)
+		}
+		l.usual = 6 * time.Millisecond
+		harder := 0
+		rests := l.rests(t, c.within, func(i int) {
+			if i > 15 && l.p.Pace() > l.p.cfg.Least {
+				harder++
+			}
+		})
+		if len(rests) == 0 || l.p.Pace() < c.pace {
+			t.Errorf("%+v: pace %g; work rested in the windows %v", c, l.p.Pace(), rests)
+		}
+		if c.suffer > 1 && harder > 0 {
+			t.Errorf("%+v: work goes on harder in %d windows", c, harder)
+		}
 	}
 }
 
@@ -146,7 +186,7 @@ func TestConfig(t *testing.T) {
 	}
 	for i, change := range []func(*Config){
 		func(c *Config) { c.Window = 0 }, func(c *Config) { c.Factor = 1 }, func(c *Config) { c.Factor = -1 }, func(c *Config) { c.Enough = 0 },
-		func(c *Config) { c.Forget = 0 }, func(c *Config) { c.Least = 0 }, func(c *Config) { c.First = 2 }, func(c *Config) { c.First = c.Least / 2 },
+		func(c *Config) { c.Forget = 0 }, func(c *Config) { c.Doubt = 0 }, func(c *Config) { c.Least = 0 }, func(c *Config) { c.First = 2 }, func(c *Config) { c.First = c.Least / 2 },
 	} {
 		c := DefaultConfig()
 		if change(&c); c.Validate() == nil {

@@ -3,19 +3,23 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/dunlindb/dunlin/admin"
+	"github.com/dunlindb/dunlin/bench"
 	"github.com/dunlindb/dunlin/client"
 )
 
@@ -24,7 +28,8 @@ const (
 	growStreams  = 64
 	growPreload  = 4000 // events
 	growFiller   = 2000 // bytes of each of them
-	growDeadline = 2 * time.Minute
+	growDeadline = 5 * time.Minute
+	growRate     = 60 // operations a second of `dunlin bench`
 )
 
 // statusOf is what a node says of itself and its cluster.
@@ -132,6 +137,42 @@ func (g *growing) load(done <-chan struct{}, c *client.Client, who int) {
 		if err != nil {
 			g.j.refuse(fmt.Errorf("%s: read event %s of %s back: %w", time.Now().Format(time.TimeOnly), id, stream, err))
 		}
+	}
+}
+
+// bench has `dunlin bench` read and write at quorum through some nodes until it is told
+// to end; then it says what it saw.
+func (g *growing) bench(known []*node) (end func() bench.Result) {
+	g.t.Helper()
+	var urls []string
+	for _, n := range known {
+		urls = append(urls, n.url())
+	}
+	cmd := exec.Command(binary, "bench", "mixed", "--http", strings.Join(urls, ","), "--w", "quorum", "--r", "quorum", "--attempts", "8",
+		"--clients", "4", "--rate", fmt.Sprint(growRate), "--duration", "1h", "-o", "json")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	var out, loud bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &loud
+	if err := cmd.Start(); err != nil {
+		g.t.Fatal(err)
+	}
+	wait := sync.OnceValue(cmd.Wait)
+	g.t.Cleanup(func() {
+		_ = cmd.Process.Kill() // fails only when it has ended
+		_ = wait()
+	})
+	return func() (r bench.Result) {
+		g.t.Helper()
+		if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+			g.t.Fatal(err)
+		}
+		if err := wait(); err != nil {
+			g.t.Fatalf("bench: %v\n%s", err, &loud)
+		}
+		if err := json.Unmarshal(out.Bytes(), &r); err != nil || r.Writes == nil || r.Reads == nil {
+			g.t.Fatalf("bench printed %s: %v", &out, err)
+		}
+		return r
 	}
 }
 
@@ -255,7 +296,7 @@ func (g *growing) decommission(n, through *node, harm func()) {
 }
 
 // TestGrowUnderLoad: a loaded cluster of three grows to five and shrinks to four under
-// load, while the node that joins, one that hands ranges over, and the one that drives
+// load, that of `dunlin bench` among it, while the node that joins, one that hands ranges over, and the one that drives
 // the change are killed and restarted. No request fails that is tried on other nodes
 // too, and every acknowledged event is read through every node that is left.
 func TestGrowUnderLoad(t *testing.T) {
@@ -270,6 +311,7 @@ func TestGrowUnderLoad(t *testing.T) {
 		known = append(known, n)
 	}
 	g := grow(t, nodes, known)
+	endBench := g.bench(known)
 	t.Cleanup(func() {
 		for _, n := range g.nodes {
 			lines := strings.Split(strings.TrimSpace(n.log.String()), "\n")
@@ -282,6 +324,11 @@ func TestGrowUnderLoad(t *testing.T) {
 	g.join(known[4], func() { g.again(g.other(g.driver()), "which hands ranges over") })
 	driver := g.driver()
 	g.decommission(g.other(driver), driver, func() { g.again(driver, "which drives") })
+	r := endBench()
+	if t.Logf("bench: %d writes and %d reads within %.0f s, %d and %d failed", r.Writes.Operations, r.Reads.Operations, r.Seconds, r.Writes.Failed, r.Reads.Failed); len(r.Errors) > 0 ||
+		float64(r.Writes.Operations+r.Reads.Operations) < r.Seconds*growRate/4 {
+		t.Errorf("errors of bench: %v", r.Errors)
+	}
 	g.stop()
 	for _, err := range g.j.wrong {
 		t.Error(err)
