@@ -102,8 +102,9 @@ type node struct {
 
 // pair is a source and a node that is to have some of its ranges.
 type pair struct {
-	cfg   Config
-	nodes [2]*node
+	cfg    Config
+	memory int64 // of each store
+	nodes  [2]*node
 	// change, if set, sees each answer before its sink, and may put another in place.
 	change func(q *Request, answer []byte, err error) ([]byte, error)
 
@@ -113,7 +114,7 @@ type pair struct {
 
 func newPair(tb testing.TB, change func(*Config)) *pair {
 	tb.Helper()
-	p := &pair{cfg: DefaultConfig()}
+	p := &pair{cfg: DefaultConfig(), memory: 8 << 20}
 	p.cfg.PersistPages = 2
 	p.cfg.PauseMin = time.Millisecond
 	if change != nil {
@@ -136,7 +137,7 @@ func (p *pair) open(tb testing.TB, n *node) {
 	tb.Helper()
 	logger := slog.New(slog.NewTextHandler(io.Discard, nil))
 	store := storage.DefaultConfig()
-	store.Dir, store.Memory, store.Committers, store.DiskReserve = "data", 8<<20, 2, 0
+	store.Dir, store.Memory, store.Committers, store.DiskReserve = "data", p.memory, 2, 0
 	var err error
 	n.engine, err = storage.Open(store, storage.Env{
 		FS: n.fs, Logger: logger, Registerer: prometheus.NewRegistry(), Simulated: true,
