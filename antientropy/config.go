@@ -18,8 +18,9 @@ type Config struct {
 	// Round is the least time between two comparisons of all roots with a peer.
 	Round time.Duration
 	// Share is the part of one core's time that Step takes at most; HurryShare while
-	// some ranges are urgent and Env.Pace is 1. What a peer works on an answer counts too,
-	// as the time that it took up to PieceTime; what lies above that is waiting.
+	// some ranges are urgent and Env.Pace is 1, and twice Share unless Env.Pace is 0. What a
+	// peer works on an answer counts too, as the time that it took up to PieceTime; what
+	// lies above that is waiting.
 	Share, HurryShare float64
 	// Sessions is how many are open at once, each with another peer. They take turns.
 	Sessions int
@@ -79,4 +80,12 @@ func (c Config) Validate() error {
 		return fmt.Errorf("antientropy: BackoffMax is %s, below BackoffMin %s", c.BackoffMax, c.BackoffMin)
 	}
 	return c.Purge.Validate()
+}
+
+// share is the part of one core's time that Step may take, by the pace of urgent work.
+func (c *Config) share(urgent bool, pace float64) float64 {
+	if !urgent || pace == 0 {
+		return c.Share
+	}
+	return max(c.Share, min(2*c.Share, c.HurryShare), c.HurryShare*pace)
 }

@@ -83,10 +83,7 @@ func (a *AntiEntropy) Step(ctx context.Context) (idle bool, err error) {
 	if !worked && err == nil {
 		return true, nil
 	}
-	took, share := a.plan.wait.took(now), a.cfg.Share
-	if a.plan.hurried(now) {
-		share = max(share, a.cfg.HurryShare*a.pace())
-	}
+	took, share := a.plan.wait.took(now), a.cfg.share(a.plan.hurried(now), a.pace())
 	a.metrics.step.Observe(took.Seconds())
 	a.plan.notBefore = time.Now().Add(min(time.Duration(float64(took)/share)-took, a.cfg.BackoffMax))
 	return false, err

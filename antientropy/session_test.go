@@ -565,6 +565,23 @@ func TestShare(t *testing.T) {
 	})
 }
 
+// TestShareOfACore: what is urgent has more than what is not, unless it is to rest, and
+// never more than it may have at the best.
+func TestShareOfACore(t *testing.T) {
+	for _, c := range []struct {
+		share, pace, want float64
+	}{{0.03, 1, 0.25}, {0.03, 0.5, 0.125}, {0.03, 0.1, 0.06}, {0.03, 0, 0.03}, {0.2, 0.1, 0.25}, {0.4, 0.1, 0.4}} {
+		cfg := DefaultConfig()
+		cfg.Share = c.share
+		if got := cfg.share(true, c.pace); got != c.want {
+			t.Errorf("%+v: %g", c, got)
+		}
+		if got := cfg.share(false, c.pace); got != c.share {
+			t.Errorf("%+v: %g of what is not urgent", c, got)
+		}
+	}
+}
+
 func TestConfig(t *testing.T) {
 	if err := DefaultConfig().Validate(); err != nil {
 		t.Error(err)
