@@ -124,7 +124,7 @@ func (p *Pacer) Turn(busy bool) {
 	default:
 		p.moved.add(slow, movedKept)
 		next := p.next(pace, float64(p.moved.median())/float64(p.calm.median()))
-		if p.low++; next > low*p.cfg.Least {
+		if p.low++; next > doubtful*p.cfg.Least {
 			p.low = 0
 		} else if p.low >= p.cfg.Doubt {
 			next = 0
@@ -139,8 +139,8 @@ const (
 	faster, slower = 1.15, 0.7
 	// aim is which part of Factor is steered for.
 	aim = 0.75
-	// low is up to how many times the least pace it is doubted that work is to blame.
-	low = 2
+	// doubtful is up to how many times the least pace it is doubted that work is to blame.
+	doubtful = 2
 	// Single windows differ a lot: of so many the median counts.
 	calmKept, movedKept = 9, 5
 )
